@@ -1,0 +1,37 @@
+# Makes mmdet see this package; the one place that does.
+custom_imports = dict(imports=['mmthunder.models', 'mmthunder.engine'], allow_failed_imports=False)
+default_scope = 'mmdet'
+# mmengine's runner, with gloo on machines without a GPU and readable data errors.
+runner_type = 'ThunderRunner'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DetVisualizationHook'))
+custom_hooks = [
+    dict(type='NumClassCheckHook'),
+    dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
+    dict(type='CheckpointFitHook'),
+    # Checkpoints of tensors and plain values, with the random states, for safe and exact resuming.
+    dict(type='RandomStateHook'),
+    dict(type='PlainCheckpointHook', priority='LOWEST'),
+]
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+# device_ids=None lets the same wrapper serve CPU processes.
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,28 @@
+# ThunderNet with SNet49 on `shapes`, from scratch in minutes on two CPU cores.
+_base_ = [
+    '../_base_/models/thundernet_snet49.py', '../_base_/datasets/shapes.py', '../_base_/default_runtime.py'
+]
+
+model = dict(
+    data_preprocessor=dict(batch_augments=None),
+    rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8])),  # 16 to 128 px
+    roi_head=dict(bbox_head=dict(num_classes=6)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=1000, max_per_img=300),
+        rcnn=dict(sampler=dict(type='RandomSampler', num=128))),
+    test_cfg=dict(rpn=dict(nms_pre=1000), rcnn=dict(score_thr=0.01, nms=dict(min_score=0.01))))
+
+max_epochs = 10
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='CosineAnnealingLR', begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)
+]
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.04, momentum=0.9, weight_decay=0.0001),
+    clip_grad=dict(max_norm=10, norm_type=2))
+auto_scale_lr = dict(enable=False, base_batch_size=16)
+randomness = dict(seed=0)

@@ -1,0 +1,4 @@
+"""Hooks and the runner, registered in :mod:`mmdet.registry`."""
+
+from .hooks import *  # noqa: F401,F403
+from .runner import *  # noqa: F401,F403

@@ -1,0 +1,49 @@
+"""Refuses checkpoints of another architecture."""
+
+import re
+from typing import List
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+
+def _listing(name: str, keys: List[str]) -> str:
+    """Count keys and name the first ones."""
+    return f'{len(keys)} {name} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})' if keys else ''
+
+
+@HOOKS.register_module()
+class CheckpointFitHook(Hook):
+    """Raises one clear error when a checkpoint is not of this model.
+
+    mmengine loads what fits and logs the rest, so a test with the wrong file runs and reports an AP
+    of 0. Testing and resuming need every key; ``load_from``, which starts a fine-tuning, needs at least
+    half of the model's keys, so that heads with other class counts can start anew.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the keys and shapes.
+
+        Raises:
+            ValueError: If the checkpoint does not fit the model.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        loaded = checkpoint.get('state_dict', checkpoint)
+        found = {re.sub(r'^module\.', '', key): tuple(getattr(value, 'shape', ())) for key, value in loaded.items()}
+        missing = [key for key in wanted if key not in found]
+        unexpected = [key for key in found if key not in wanted]
+        shapes = [
+            f'{key}: {found[key]} in the file, {wanted[key]} in the model' for key in wanted
+            if key in found and found[key] != wanted[key]
+        ]
+        fine_tuning = runner._train_loop is not None and not isinstance(runner._train_loop, dict) and not runner._resume
+        fits = len(missing) + len(shapes) <= len(wanted) / 2 if fine_tuning else not (missing or unexpected or shapes)
+        if not fits:
+            details = '; '.join(
+                filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),
+                              _listing('keys have other shapes', shapes))))
+            raise ValueError(f'{runner._load_from}: this checkpoint is of another architecture than the config: of '
+                             f'{len(wanted)} keys, {details}; use the config that it was trained with')

@@ -1,0 +1,99 @@
+"""Random states in checkpoints, so that resuming repeats the uninterrupted run."""
+
+import random
+from typing import Optional
+
+import numpy as np
+import torch
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+
+def _capture() -> dict:
+    """Read the random states of Python, numpy and torch as tensors and builtins."""
+    version, state, gauss = random.getstate()
+    name, keys, pos, has_gauss, cached = np.random.get_state()
+    return dict(
+        python=(version, list(state), gauss),
+        numpy=(name, torch.from_numpy(keys.astype(np.int64)), int(pos), int(has_gauss), float(cached)),
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
+
+
+def _restore(states: dict) -> None:
+    """Set the random states that :func:`_capture` read."""
+    version, state, gauss = states['python']
+    random.setstate((version, tuple(state), gauss))
+    name, keys, pos, has_gauss, cached = states['numpy']
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), pos, has_gauss, cached))
+    torch.set_rng_state(states['torch'].cpu())
+    if len(states['cuda']) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states['cuda']])
+
+
+@FUNCTIONS.register_module()
+def seed_worker(worker_id: int) -> None:
+    """Seed numpy and Python in a data worker from torch's seed of that worker.
+
+    mmengine gives a worker the same seed at each start, so that workers started anew for each epoch
+    repeat their augmentations. torch draws a new one for each epoch from the main process's random
+    state, which :class:`RandomStateHook` restores on resuming.
+
+    Args:
+        worker_id (int): Number of the worker; already part of torch's seed.
+    """
+    seed = torch.initial_seed() % 2**32
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+@HOOKS.register_module()
+class RandomStateHook(Hook):
+    """Saves the random states with each checkpoint and restores them on resuming.
+
+    With a fixed seed (``randomness=dict(seed=...)``), one process and epoch-based training whose data
+    workers use :func:`seed_worker` and are not persistent, a resumed run computes what the
+    uninterrupted one does. Validation does not disturb the training's random states.
+
+    In jobs of several processes the states saved are those of the first process.
+    """
+
+    def __init__(self) -> None:
+        self._resumed: Optional[dict] = None
+        self._before_val: Optional[dict] = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the random states to the checkpoint."""
+        checkpoint['random_state'] = _capture()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the random states from a checkpoint that training resumes from."""
+        states = checkpoint.pop('random_state', None)
+        if runner._resume:
+            self._resumed = states
+
+    def _restore_resumed(self) -> None:
+        if self._resumed is not None:
+            _restore(self._resumed)
+            self._resumed = None
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Restore before the epoch's data workers are seeded."""
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._restore_resumed()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+        """Restore after iteration-based training has advanced its data loader."""
+        self._restore_resumed()
+
+    def before_val(self, runner: Runner) -> None:
+        """Keep the training's random states."""
+        self._before_val = _capture()
+
+    def after_val(self, runner: Runner) -> None:
+        """Go on with the training's random states."""
+        if self._before_val is not None:
+            _restore(self._before_val)
+            self._before_val = None

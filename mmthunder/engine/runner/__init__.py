@@ -1,0 +1,3 @@
+from .runner import ThunderRunner
+
+__all__ = ['ThunderRunner']

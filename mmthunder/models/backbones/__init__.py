@@ -1,0 +1,3 @@
+from .snet import SNet
+
+__all__ = ['SNet']

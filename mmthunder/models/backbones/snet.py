@@ -1,0 +1,231 @@
+"""SNet, the backbone of ThunderNet (paper section 3.1, Table 1)."""
+
+from typing import Optional, Sequence, Tuple
+
+import torch
+import torch.utils.checkpoint as cp
+from mmcv.cnn import ConvModule
+from mmdet.registry import MODELS
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class SNetBlock(BaseModule):
+    """ShuffleNetV2 block with a large depthwise kernel.
+
+    The channel shuffle opens the block, as in the authors' release, so that released weights fit: a
+    block of stride 1 sends the even channels past the convolutions and the odd ones through them. A
+    block of stride 2 convolves all channels in both branches; its left branch keeps the input width.
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        kernel_size (int): Depthwise kernel, in cells. Defaults to 5.
+        stride (int): 1 or 2. Defaults to 1.
+        norm_cfg (dict): Normalisation after each convolution. Defaults to ``dict(type='BN')``.
+        with_cp (bool): Whether to trade compute for memory by checkpointing. Defaults to False.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: int = 5,
+                 stride: int = 1,
+                 norm_cfg: ConfigType = dict(type='BN'),
+                 with_cp: bool = False,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(init_cfg)
+        self.stride = stride
+        self.with_cp = with_cp
+        mid_channels = out_channels // 2
+        branch_in = in_channels if stride == 2 else in_channels // 2
+        left_out = branch_in
+
+        def pointwise(cin: int, cout: int) -> ConvModule:
+            return ConvModule(cin, cout, 1, norm_cfg=norm_cfg)
+
+        def depthwise(channels: int) -> ConvModule:
+            return ConvModule(
+                channels,
+                channels,
+                kernel_size,
+                stride=stride,
+                padding=kernel_size // 2,
+                groups=channels,
+                norm_cfg=norm_cfg,
+                act_cfg=None)
+
+        self.branch = nn.Sequential(
+            pointwise(branch_in, mid_channels), depthwise(mid_channels),
+            pointwise(mid_channels, out_channels - left_out))
+        if stride == 2:
+            self.branch_left = nn.Sequential(depthwise(in_channels), pointwise(in_channels, left_out))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self.stride == 2:
+            return torch.cat((self.branch_left(x), self.branch(x)), 1)
+        return torch.cat((x[:, ::2], self.branch(x[:, 1::2])), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block.
+
+        Args:
+            x (Tensor): Features with shape (N, in_channels, H, W).
+
+        Returns:
+            Tensor: Features with shape (N, out_channels, ceil(H / stride), ceil(W / stride)).
+        """
+        if self.with_cp and x.requires_grad:
+            return cp.checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+
+@MODELS.register_module()
+class SNet(BaseModule):
+    """Backbone of `ThunderNet <https://arxiv.org/abs/1903.11752>`_, Table 1.
+
+    ShuffleNetV2 with 5x5 depthwise convolutions. Where the paper's stride-16 and stride-32 maps are
+    called C4 and C5, they are outputs 1 and 2 here; C5 is Conv5's output where there is a Conv5.
+
+    Args:
+        arch (str): ``'49'``, ``'146'`` or ``'535'``, after the MMACs that the paper states. The
+            paper's Table 1 widths of SNet146 compute to 162.5 MMACs; they are kept, since the
+            authors' weights have them. Defaults to ``'49'``.
+        stem_channels (int, optional): Overrides the first convolution's width. Defaults to None.
+        stage_channels (Sequence[int], optional): Overrides the stages' widths. Each must be even.
+            Defaults to None.
+        stage_repeats (Sequence[int]): Blocks of each stage, the block of stride 2 included. Defaults
+            to (4, 8, 4).
+        conv5_channels (int, optional): Overrides Conv5's width; 0 removes Conv5. Defaults to None.
+        kernel_size (int): Depthwise kernel, in cells; odd. Defaults to 5.
+        in_channels (int): Channels of the image. Defaults to 3.
+        out_indices (Sequence[int]): Which maps to return: 0, 1, 2 for strides 8, 16, 32 pixels.
+            Defaults to (1, 2).
+        frozen_stages (int): How many parts to freeze, the stem being part 0 and the stages 1 to 3
+            (Conv5 with stage 3); -1 freezes none. Defaults to -1.
+        norm_cfg (dict): Normalisation. Defaults to ``dict(type='BN')``.
+        norm_eval (bool): Whether batch norm keeps its running statistics in training. Defaults to
+            False.
+        with_cp (bool): Whether to checkpoint the blocks. Defaults to False.
+        init_cfg (dict, optional): Initialisation. Defaults to Kaiming normal for convolutions and
+            constant 1 for normalisation.
+
+    Raises:
+        ValueError: If the arch is unknown or an argument does not describe a network.
+
+    Example:
+        >>> import torch
+        >>> from mmthunder.models import SNet
+        >>> [tuple(x.shape) for x in SNet('49').eval()(torch.rand(1, 3, 320, 320))]
+        [(1, 120, 20, 20), (1, 512, 10, 10)]
+    """
+
+    # arch: (stem, (stage2, stage3, stage4), conv5)
+    arch_settings = {
+        '49': (24, (60, 120, 240), 512),
+        '146': (24, (132, 264, 528), 0),
+        '535': (48, (248, 496, 992), 0),
+    }
+
+    def __init__(self,
+                 arch: str = '49',
+                 stem_channels: Optional[int] = None,
+                 stage_channels: Optional[Sequence[int]] = None,
+                 stage_repeats: Sequence[int] = (4, 8, 4),
+                 conv5_channels: Optional[int] = None,
+                 kernel_size: int = 5,
+                 in_channels: int = 3,
+                 out_indices: Sequence[int] = (1, 2),
+                 frozen_stages: int = -1,
+                 norm_cfg: ConfigType = dict(type='BN'),
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: OptConfigType = None) -> None:
+        super().__init__(
+            init_cfg or [
+                dict(type='Kaiming', layer='Conv2d'),
+                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])
+            ])
+        if str(arch) not in self.arch_settings:
+            raise ValueError(f'SNet: unknown arch {arch!r}; use one of {list(self.arch_settings)}, and set '
+                             'stage_channels for other widths')
+        stem, stages, conv5 = self.arch_settings[str(arch)]
+        stem = stem if stem_channels is None else stem_channels
+        stages = tuple(stages if stage_channels is None else stage_channels)
+        conv5 = conv5 if conv5_channels is None else conv5_channels
+        if len(stages) != len(stage_repeats) or min(stage_repeats) < 1:
+            raise ValueError(f'SNet: stage_repeats {tuple(stage_repeats)} must give at least one block to each '
+                             f'of the {len(stages)} stages of stage_channels {stages}')
+        if any(width % 2 for width in stages):
+            raise ValueError(f'SNet: stage_channels {stages} must be even, since a block splits them in two')
+        if kernel_size % 2 == 0:
+            raise ValueError(f'SNet: kernel_size {kernel_size} must be odd to keep the map size')
+        if not out_indices or not set(out_indices) <= set(range(len(stages))):
+            raise ValueError(f'SNet: out_indices {tuple(out_indices)} must be among {tuple(range(len(stages)))}')
+        if not -1 <= frozen_stages <= len(stages):
+            raise ValueError(f'SNet: frozen_stages {frozen_stages} must be from -1 to {len(stages)}')
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+        self.stem = nn.Sequential(
+            ConvModule(in_channels, stem, 3, stride=2, padding=1, norm_cfg=norm_cfg),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+        self.stages = nn.ModuleList()
+        width = stem
+        for channels, repeats in zip(stages, stage_repeats):
+            blocks = []
+            for i in range(repeats):
+                blocks.append(
+                    SNetBlock(
+                        width,
+                        channels,
+                        kernel_size=kernel_size,
+                        stride=2 if i == 0 else 1,
+                        norm_cfg=norm_cfg,
+                        with_cp=with_cp))
+                width = channels
+            self.stages.append(nn.Sequential(*blocks))
+        self.conv5 = ConvModule(width, conv5, 1, norm_cfg=norm_cfg) if conv5 else None
+        self._freeze_stages()
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Compute the feature maps.
+
+        Args:
+            x (Tensor): Images with shape (N, in_channels, H, W).
+
+        Returns:
+            tuple[Tensor]: One map for each of ``out_indices``; that of index i has stride 2 ** (i + 3)
+            pixels.
+        """
+        x = self.stem(x)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if self.conv5 is not None and i == len(self.stages) - 1:
+                x = self.conv5(x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def _freeze_stages(self) -> None:
+        parts = [self.stem, *self.stages][:self.frozen_stages + 1]
+        if self.conv5 is not None and self.frozen_stages == len(self.stages):
+            parts.append(self.conv5)
+        for part in parts:
+            part.eval()
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'SNet':
+        """Switch the mode; frozen parts, and batch norm under ``norm_eval``, stay in eval mode."""
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

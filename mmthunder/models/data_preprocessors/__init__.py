@@ -1,0 +1,3 @@
+from .batch_choice_resize import BatchChoiceResize
+
+__all__ = ['BatchChoiceResize']

@@ -1,0 +1,61 @@
+"""Multi-scale training with one size for each batch."""
+
+from typing import List, Sequence, Tuple
+
+import numpy as np
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.logging import MessageHub
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class BatchChoiceResize(nn.Module):
+    """Resizes each training batch to a size drawn from a list.
+
+    mmdet's ``RandomChoiceResize`` draws for each image, so that batches are padded to the largest
+    draw; its ``BatchSyncRandomResize`` draws from a range. The size depends on the iteration and the
+    seed alone: all processes of a job draw the same one, and so does a resumed job.
+
+    Args:
+        sizes (Sequence[int]): Longer sides to choose from, in pixels. The pipeline should give
+            images of the largest one, since enlarging adds no detail.
+        seed (int): Seed of the draws. Defaults to 0.
+    """
+
+    def __init__(self, sizes: Sequence[int], seed: int = 0) -> None:
+        super().__init__()
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f'BatchChoiceResize: sizes {list(sizes)} must be a list of side lengths in pixels')
+        self.sizes = tuple(sizes)
+        self.seed = seed
+
+    def forward(self, inputs: Tensor, data_samples: List[DetDataSample]) -> Tuple[Tensor, List[DetDataSample]]:
+        """Resize the images and their boxes.
+
+        Args:
+            inputs (Tensor): Images with shape (N, C, H, W).
+            data_samples (list[:obj:`DetDataSample`]): Their annotations, changed in place.
+
+        Returns:
+            tuple: The resized images and ``data_samples``.
+        """
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
+        size = np.random.default_rng((self.seed, iteration)).choice(self.sizes)
+        height, width = inputs.shape[-2:]
+        scale = size / max(height, width)
+        shape = (round(height * scale), round(width * scale))
+        if shape == (height, width):
+            return inputs, data_samples
+        inputs = F.interpolate(inputs, size=shape, mode='bilinear', align_corners=False, antialias=True)
+        scale_y, scale_x = shape[0] / height, shape[1] / width
+        for sample in data_samples:
+            for instances in (sample.gt_instances, sample.ignored_instances):
+                instances.bboxes = instances.bboxes * instances.bboxes.new_tensor((scale_x, scale_y) * 2)
+            sample.set_metainfo(
+                dict(
+                    img_shape=(round(sample.img_shape[0] * scale_y), round(sample.img_shape[1] * scale_x)),
+                    pad_shape=shape,
+                    batch_input_shape=shape))
+        return inputs, data_samples

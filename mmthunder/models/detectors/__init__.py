@@ -1,0 +1,3 @@
+from .thundernet import ThunderNet
+
+__all__ = ['ThunderNet']

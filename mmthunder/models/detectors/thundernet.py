@@ -1,0 +1,87 @@
+"""The ThunderNet detector."""
+
+from typing import Tuple
+
+from mmdet.models.detectors import TwoStageDetector
+from mmdet.registry import MODELS
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from torch import Tensor
+
+
+@MODELS.register_module()
+class ThunderNet(TwoStageDetector):
+    """`ThunderNet <https://arxiv.org/abs/1903.11752>`_: a lightweight two-stage detector.
+
+    A two-stage detector whose RoI features come from the neck's map after spatial attention, which
+    reads the map of the RPN's trunk.
+
+    Args:
+        backbone (dict): Config of the backbone.
+        neck (dict): Config of the neck, which gives one map.
+        rpn_head (dict): Config of the RPN head, which has a ``trunk``.
+        roi_head (dict): Config of the RoI head.
+        train_cfg (dict): Training settings.
+        test_cfg (dict): Test settings.
+        sam (dict, optional): Config of the spatial attention module; None leaves it out. Defaults to
+            None.
+        data_preprocessor (dict, optional): Config of the data preprocessor. Defaults to None.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+
+    Raises:
+        ValueError: If the channels of the parts do not fit.
+    """
+
+    def __init__(self,
+                 backbone: ConfigType,
+                 neck: ConfigType,
+                 rpn_head: ConfigType,
+                 roi_head: ConfigType,
+                 train_cfg: ConfigType,
+                 test_cfg: ConfigType,
+                 sam: OptConfigType = None,
+                 data_preprocessor: OptConfigType = None,
+                 init_cfg: OptMultiConfig = None) -> None:
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            rpn_head=rpn_head,
+            roi_head=roi_head,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg)
+        self.sam = MODELS.build(sam) if sam is not None else None
+        self._check_channels()
+
+    def _check_channels(self) -> None:
+        """Refuse parts whose channels do not fit, before the first forward does it less clearly."""
+        extractor = self.roi_head.bbox_roi_extractor
+        bins = extractor.roi_layers[0].output_size
+        pairs = [('rpn_head.in_channels', self.rpn_head.in_channels, 'neck.out_channels', self.neck.out_channels),
+                 ('bbox_roi_extractor.out_channels times the bins', extractor.out_channels * bins[0] * bins[1],
+                  'neck.out_channels', self.neck.out_channels),
+                 ('bbox_head.in_channels', self.roi_head.bbox_head.in_channels, 'bbox_roi_extractor.out_channels',
+                  extractor.out_channels)]
+        if self.sam is not None:
+            pairs += [('sam.in_channels', self.sam.in_channels, 'rpn_head.feat_channels', self.rpn_head.feat_channels),
+                      ('sam.out_channels', self.sam.out_channels, 'neck.out_channels', self.neck.out_channels)]
+        for name, value, other_name, other in pairs:
+            if value != other:
+                raise ValueError(f'ThunderNet: {name} is {value}, but {other_name} is {other}; make them equal')
+
+    def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, Tensor]:
+        """Extract features.
+
+        Args:
+            batch_inputs (Tensor): Images with shape (N, 3, H, W).
+
+        Returns:
+            tuple[Tensor, Tensor]: The map that RoI features come from, (N, alpha * p * p, H/16, W/16),
+            and the map of the RPN's trunk, (N, feat_channels, H/16, W/16). The RoI head reads the
+            first, :class:`LightRPNHead` the last.
+        """
+        feat, = self.neck(self.backbone(batch_inputs))
+        rpn_feat = self.rpn_head.trunk(feat)
+        if self.sam is not None:
+            feat = self.sam(feat, rpn_feat)
+        return feat, rpn_feat

@@ -1,0 +1,161 @@
+"""Position-sensitive RoI align from stock operators (paper section 3.2; Light-Head R-CNN)."""
+
+from typing import Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+POOL_MODES = ('avg', 'max')
+
+
+def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, limit: int) -> Tuple[Tensor, Tensor]:
+    """Places samples along one axis.
+
+    Args:
+        start (Tensor): Where each RoI begins, in cells, with shape (K, ).
+        size (Tensor): How long each RoI is, in cells, with shape (K, ).
+        bins (int): Bins along this axis.
+        sampling_ratio (int): Samples of each bin along this axis.
+        limit (int): Cells of the map along this axis.
+
+    Returns:
+        tuple[Tensor, Tensor]: Sample coordinates for ``grid_sample`` (-1 and 1 are the first and the
+        last cell's centre) and whether each sample is on the map, both (bins, K, sampling_ratio).
+    """
+    steps = (torch.arange(bins * sampling_ratio, dtype=start.dtype, device=start.device) + 0.5) / (
+        bins * sampling_ratio)
+    points = start + size * steps.unsqueeze(1)
+    points = points.view(bins, sampling_ratio, -1).transpose(1, 2)
+    # Up to one cell beyond the border a sample reads the border, further out it reads 0.
+    inside = (points >= -1) & (points <= limit)
+    points = points.clamp(0, limit - 1)
+    return points * (2 / max(limit - 1, 1)) - 1, inside
+
+
+def ps_roi_align(feat: Tensor,
+                 rois: Tensor,
+                 output_size: Tuple[int, int],
+                 spatial_scale: float,
+                 sampling_ratio: int = 2,
+                 pool_mode: str = 'avg',
+                 aligned: bool = True,
+                 min_size: float = 0.) -> Tensor:
+    """Pool every bin of every RoI from the bin's own group of channels.
+
+    Output channel c of bin (i, j) reads input channel ``(c * p_h + i) * p_w + j`` only. Each bin takes
+    ``sampling_ratio ** 2`` bilinear samples. With the defaults the result is that of
+    :func:`torchvision.ops.ps_roi_align`.
+
+    Sampling is :func:`torch.nn.functional.grid_sample` with the bins as its batch, so it runs on every
+    device, is differentiable and can be exported to ONNX. It computes in float32 at least, since
+    16-bit box coordinates are off by whole pixels.
+
+    Args:
+        feat (Tensor): Feature map with shape (N, C * p_h * p_w, H, W).
+        rois (Tensor): RoIs with shape (K, 5): batch index, x1, y1, x2, y2 in pixels of the image.
+        output_size (tuple[int, int]): Bins (p_h, p_w).
+        spatial_scale (float): Cells per pixel.
+        sampling_ratio (int): Samples of a bin along each axis. Defaults to 2.
+        pool_mode (str): ``'avg'`` or ``'max'`` of a bin's samples. Defaults to ``'avg'``.
+        aligned (bool): Whether pixel coordinates are shifted by half a cell, so that cell centres are
+            at integers. Defaults to True.
+        min_size (float): Smallest height and width of a RoI, in cells. Defaults to 0.
+
+    Returns:
+        Tensor: Features with shape (K, C, p_h, p_w).
+    """
+    num_imgs, channels, height, width = feat.shape
+    p_h, p_w = output_size
+    dtype = feat.dtype
+    with torch.autocast(feat.device.type, enabled=False):
+        compute_dtype = torch.promote_types(dtype, torch.float32)
+        # (N, C * p_h * p_w, H, W) -> (N, p_h * p_w, C, H, W)
+        bins = feat.to(compute_dtype).reshape(num_imgs, -1, p_h * p_w, height, width).transpose(1, 2)
+        boxes = rois[:, 1:].to(compute_dtype) * spatial_scale - (0.5 if aligned else 0.)
+        x1, y1, x2, y2 = boxes.unbind(1)
+        roi_w = (x2 - x1).clamp(min=min_size) if min_size > 0 else x2 - x1
+        roi_h = (y2 - y1).clamp(min=min_size) if min_size > 0 else y2 - y1
+        x, x_inside = _sample_points(x1, roi_w, p_w, sampling_ratio, width)
+        y, y_inside = _sample_points(y1, roi_h, p_h, sampling_ratio, height)
+        # One row a bin, one column a RoI, one entry a sample: (p_h, p_w, K, s, s)
+        num_rois = rois.shape[0]
+        shape = (p_h, p_w, num_rois, sampling_ratio, sampling_ratio)
+        x = x[None, :, :, None, :].expand(shape)
+        y = y[:, None, :, :, None].expand(shape)
+        grid = torch.stack((x, y), -1).reshape(p_h * p_w, num_rois, sampling_ratio**2, 2)
+        inside = (x_inside[None, :, :, None, :] & y_inside[:, None, :, :, None]).reshape(
+            p_h * p_w, 1, num_rois, sampling_ratio**2)
+
+        if num_imgs == 1:
+            samples = F.grid_sample(bins[0], grid, mode='bilinear', padding_mode='border', align_corners=True)
+        else:
+            # grid_sample reads one map for each batch entry, so RoIs go image by image.
+            order = rois[:, 0].argsort(stable=True)
+            counts = torch.bincount(rois[:, 0].long(), minlength=num_imgs).tolist()
+            samples = torch.cat([
+                F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
+                for img_bins, img_grid in zip(bins, grid[:, order].split(counts, 1))
+            ], 2)[:, :, order.argsort()]
+        # (p_h * p_w, C, K, s * s) -> (K, C, p_h, p_w)
+        samples = samples * inside
+        pooled = samples.amax(-1) if pool_mode == 'max' else samples.mean(-1)
+        return pooled.permute(2, 1, 0).reshape(num_rois, channels // (p_h * p_w), p_h, p_w).to(dtype)
+
+
+@MODELS.register_module()
+class PSRoIAlign(nn.Module):
+    """Module form of :func:`ps_roi_align`.
+
+    The paper's head averages the samples of a bin. The authors' release takes their maximum, without
+    the half-cell shift and with RoIs of at least 0.1 cell:
+    ``dict(type='PSRoIAlign', output_size=7, pool_mode='max', aligned=False, min_size=0.1)``.
+
+    Args:
+        output_size (int or tuple[int, int]): Bins (p_h, p_w).
+        spatial_scale (float): Cells per pixel.
+        sampling_ratio (int): Samples of a bin along each axis. Defaults to 2.
+        pool_mode (str): ``'avg'`` or ``'max'``. Defaults to ``'avg'``.
+        aligned (bool): Whether to shift by half a cell. Defaults to True.
+        min_size (float): Smallest height and width of a RoI, in cells. Defaults to 0.
+
+    Raises:
+        ValueError: If ``pool_mode`` or ``sampling_ratio`` is not supported, or the channels of the
+            features are not a multiple of the number of bins.
+    """
+
+    def __init__(self,
+                 output_size: Union[int, Tuple[int, int]],
+                 spatial_scale: float,
+                 sampling_ratio: int = 2,
+                 pool_mode: str = 'avg',
+                 aligned: bool = True,
+                 min_size: float = 0.) -> None:
+        super().__init__()
+        if pool_mode not in POOL_MODES:
+            raise ValueError(f'PSRoIAlign: unknown pool_mode {pool_mode!r}; use one of {list(POOL_MODES)}')
+        if sampling_ratio < 1:
+            raise ValueError(f'PSRoIAlign: sampling_ratio {sampling_ratio} must be at least 1; the adaptive '
+                             'sampling that 0 stands for elsewhere is not supported')
+        self.output_size = _pair(output_size)
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+        self.pool_mode = pool_mode
+        self.aligned = aligned
+        self.min_size = min_size
+
+    def forward(self, feat: Tensor, rois: Tensor) -> Tensor:
+        """Pool the RoIs; see :func:`ps_roi_align` for the shapes."""
+        if feat.shape[1] % (self.output_size[0] * self.output_size[1]):
+            raise ValueError(f'PSRoIAlign: {feat.shape[1]} channels are not a multiple of the '
+                             f'{self.output_size[0]}x{self.output_size[1]} bins of output_size')
+        return ps_roi_align(feat, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.pool_mode,
+                            self.aligned, self.min_size)
+
+    def extra_repr(self) -> str:
+        """Describe the arguments when printed."""
+        return (f'output_size={self.output_size}, spatial_scale={self.spatial_scale}, '
+                f'sampling_ratio={self.sampling_ratio}, pool_mode={self.pool_mode!r}, aligned={self.aligned}, '
+                f'min_size={self.min_size}')
