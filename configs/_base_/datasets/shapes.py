@@ -21,7 +21,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     # Workers start anew for each epoch, so that resuming repeats the uninterrupted run.
     persistent_workers=False,

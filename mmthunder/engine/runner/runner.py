@@ -5,10 +5,10 @@ from typing import Any, Dict, Optional, Union
 
 import torch
 import torch.distributed as torch_dist
-from mmdet.registry import RUNNERS
 from mmengine.config import ConfigDict
 from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader

@@ -202,7 +202,8 @@ class SNet(BaseModule):
             tuple[Tensor]: One map for each of ``out_indices``; that of index i has stride 2 ** (i + 3)
             pixels.
         """
-        x = self.stem(x)
+        # Depthwise convolutions and pooling run faster in this layout, on CPU and CUDA alike.
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)

@@ -74,6 +74,11 @@ def ps_roi_align(feat: Tensor,
         compute_dtype = torch.promote_types(dtype, torch.float32)
         # (N, C * p_h * p_w, H, W) -> (N, p_h * p_w, C, H, W)
         bins = feat.to(compute_dtype).reshape(num_imgs, -1, p_h * p_w, height, width).transpose(1, 2)
+        if num_imgs > 1:
+            # grid_sample reads one map for each batch entry, so RoIs go image by image.
+            order = rois[:, 0].argsort(stable=True)
+            rois = rois[order]
+            counts = torch.bincount(rois[:, 0].long(), minlength=num_imgs).tolist()
         boxes = rois[:, 1:].to(compute_dtype) * spatial_scale - (0.5 if aligned else 0.)
         x1, y1, x2, y2 = boxes.unbind(1)
         roi_w = (x2 - x1).clamp(min=min_size) if min_size > 0 else x2 - x1
@@ -89,20 +94,16 @@ def ps_roi_align(feat: Tensor,
         inside = (x_inside[None, :, :, None, :] & y_inside[:, None, :, :, None]).reshape(
             p_h * p_w, 1, num_rois, sampling_ratio**2)
 
-        if num_imgs == 1:
-            samples = F.grid_sample(bins[0], grid, mode='bilinear', padding_mode='border', align_corners=True)
-        else:
-            # grid_sample reads one map for each batch entry, so RoIs go image by image.
-            order = rois[:, 0].argsort(stable=True)
-            counts = torch.bincount(rois[:, 0].long(), minlength=num_imgs).tolist()
-            samples = torch.cat([
-                F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
-                for img_bins, img_grid in zip(bins, grid[:, order].split(counts, 1))
-            ], 2)[:, :, order.argsort()]
-        # (p_h * p_w, C, K, s * s) -> (K, C, p_h, p_w)
+        img_grids = grid.split(counts, 1) if num_imgs > 1 else (grid, )
+        samples = torch.cat([
+            F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
+            for img_bins, img_grid in zip(bins, img_grids)
+        ], 2)
         samples = samples * inside
         pooled = samples.amax(-1) if pool_mode == 'max' else samples.mean(-1)
-        return pooled.permute(2, 1, 0).reshape(num_rois, channels // (p_h * p_w), p_h, p_w).to(dtype)
+        # (p_h * p_w, C, K) -> (K, C, p_h, p_w)
+        pooled = pooled.permute(2, 1, 0).reshape(num_rois, channels // (p_h * p_w), p_h, p_w)
+        return (pooled[order.argsort()] if num_imgs > 1 else pooled).to(dtype)
 
 
 @MODELS.register_module()
