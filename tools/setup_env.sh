@@ -40,11 +40,8 @@ fingerprint() { cat requirements/*.txt tools/setup_env.sh setup.cfg pyproject.to
 
 # Every package that the project runs on can be imported; mmcv.ops loads the compiled extension and
 # so notices a wheel that was built for another torch.
-works() {
-  [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -c '
-import mmcv.ops, mmdet.apis, mim, pytest, torch, torchvision, mmthunder.models
-' >/dev/null 2>&1 && [ -x "$VENV/bin/mim" ]
-}
+IMPORTS='import mmcv.ops, mmdet.apis, mim, pytest, torch, torchvision, mmthunder.models, mmthunder.engine'
+works() { [ -x "$VENV/bin/mim" ] && "$VENV/bin/python" -c "$IMPORTS" >/dev/null 2>&1; }
 
 find_python() {
   local candidate
@@ -55,6 +52,14 @@ find_python() {
     fi
   done
   die "Python 3.11 with venv was not found (tried: ${PYTHON:-python3.11 python3 python}); install it or set PYTHON=/path/to/python3.11"
+}
+
+# opencv-python, which mmcv asks for, needs libGL; the same OpenCV exists without windows.
+install_headless_opencv() {
+  local version
+  version=$("$VENV/bin/python" -c 'from importlib.metadata import version; print(version("opencv-python"))')
+  "$VENV/bin/python" -m pip uninstall -y opencv-python
+  pip_install "opencv-python-headless==$version"
 }
 
 make_venv() {
@@ -103,6 +108,19 @@ print(f"torch{torch.__version__}-cp{sys.version_info[0]}{sys.version_info[1]}-{p
   step "installing mmcv $MMCV from $wheels" pip_install --force-reinstall --no-deps "$wheels"/mmcv-*.whl
 }
 
+install_all() {
+  make_venv
+  step "installing the build tools" pip_install -r requirements/build.txt
+  step "installing torch and torchvision (about 2 minutes)" pip_install -r requirements/torch.txt
+  # mmengine and the rest come first: importing mmcv.ops, the test of its wheel, needs them.
+  step "installing mmengine, mmdet and mim (about 30 seconds)" pip_install -r requirements/mmdet.txt -r requirements/dev.txt
+  "$VENV/bin/python" -c 'import cv2' 2>/dev/null ||
+    step "replacing OpenCV by its headless build (this machine has no libGL)" install_headless_opencv
+  "$VENV/bin/python" -c 'import mmcv.ops' 2>/dev/null || install_mmcv
+  step "installing openmim $OPENMIM" pip_install --no-deps "openmim==$OPENMIM"
+  step "installing mmthunder from this folder" pip_install --no-deps --no-build-isolation -e .
+}
+
 main() {
   if [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$(fingerprint)" ] && works; then
     say ".venv is complete"
@@ -110,14 +128,14 @@ main() {
   fi
   if [ -d "$VENV" ]; then say ".venv is incomplete, damaged or out of date; repairing it"; fi
   rm -f "$STAMP"
-  make_venv
-  step "installing the build tools" pip_install -r requirements/build.txt
-  step "installing torch and torchvision (about 2 minutes)" pip_install -r requirements/torch.txt
-  "$VENV/bin/python" -c 'import mmcv.ops' 2>/dev/null || install_mmcv
-  step "installing mmengine, mmdet and mim (about 30 seconds)" pip_install -r requirements/mmdet.txt -r requirements/dev.txt
-  step "installing openmim $OPENMIM" pip_install --no-deps "openmim==$OPENMIM"
-  step "installing mmthunder from this folder" pip_install --no-deps --no-build-isolation -e .
-  works || die ".venv still does not work; remove it and run this again. Import error: $("$VENV/bin/python" -c 'import mmcv.ops, mmdet.apis, mim, pytest, torchvision, mmthunder.models' 2>&1 | tail -n 1)"
+  install_all
+  if ! works; then
+    # Damage that pip does not see, such as a deleted file of an installed package.
+    say ".venv cannot be repaired in place; making it anew"
+    rm -rf "$VENV"
+    install_all
+  fi
+  works || die ".venv does not work: $("$VENV/bin/python" -c "$IMPORTS" 2>&1 | tail -n 1)"
   fingerprint >"$STAMP"
   say "environment complete in $(elapsed 0)"
 }

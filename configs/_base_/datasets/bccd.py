@@ -9,6 +9,8 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=(640, 480), ratio_range=(0.75, 1.33), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(320, 320), allow_negative_crop=True),
+    # Some annotated boxes, and slivers that a crop leaves, have no area.
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4), keep_empty=False),
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
     dict(
         type='PhotoMetricDistortion',
