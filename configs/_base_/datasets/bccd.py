@@ -1,5 +1,5 @@
 # BCCD: 364 blood smear photographs of 640x480 px with 3 classes, in Pascal VOC layout.
-# Training sees 320x320 px crops at the photographs' own resolution, tests the whole photographs.
+# Training sees 320x320 px crops of the photographs enlarged to about 800x600 px, tests the whole ones.
 dataset_type = 'XMLDataset'
 data_root = 'data/BCCD/'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 20, 60), (30, 120, 255), (255, 170, 0)])
@@ -7,7 +7,7 @@ metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 20, 60), (30
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='RandomResize', scale=(640, 480), ratio_range=(0.75, 1.33), keep_ratio=True),
+    dict(type='RandomResize', scale=(800, 600), ratio_range=(0.75, 1.33), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(320, 320), allow_negative_crop=True),
     # Some annotated boxes, and slivers that a crop leaves, have no area.
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4), keep_empty=False),
@@ -22,7 +22,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(640, 480), keep_ratio=True),
+    dict(type='Resize', scale=(800, 600), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
