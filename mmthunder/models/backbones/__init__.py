@@ -1,3 +1,4 @@
+from .detnet import DetNet
 from .snet import SNet
 
-__all__ = ['SNet']
+__all__ = ['DetNet', 'SNet']

@@ -1,0 +1,48 @@
+# Faster R-CNN with DetNet-59 and FPN on BCCD at half its resolution, from scratch: a short run for a CPU.
+_base_ = [
+    '../_base_/models/faster_rcnn_detnet59_fpn.py', '../_base_/datasets/bccd.py', '../_base_/default_runtime.py'
+]
+
+scale = (320, 240)  # px; the photographs have 640x480
+model = dict(
+    backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),
+    rpn_head=dict(anchor_generator=dict(scales=[4])),  # 16 to 256 px
+    # RoIs of less than 56 px from P2, and each doubling of that a map up: half of what is usual at 800 px.
+    roi_head=dict(bbox_roi_extractor=dict(finest_scale=28), bbox_head=dict(num_classes=3)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=128))),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='PackDetInputs')
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        # 'instances' is the ground truth that CocoMetric reads, as there is no COCO file.
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'))
+]
+train_dataloader = dict(batch_size=4, dataset=dict(times=1, dataset=dict(pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+max_epochs = 8  # of 52 iterations
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=4)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)
+]
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=0.0001),
+    clip_grad=dict(max_norm=10, norm_type=2))
+auto_scale_lr = dict(enable=False, base_batch_size=4)
+randomness = dict(seed=0)

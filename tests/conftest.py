@@ -1,0 +1,124 @@
+"""What the tests share."""
+
+import copy
+import importlib.util
+import itertools
+import random
+from pathlib import Path
+from types import ModuleType
+from typing import Callable
+
+import numpy as np
+import pytest
+import torch
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import Runner
+
+import mmthunder.engine  # noqa: F401  registers
+import mmthunder.models  # noqa: F401  registers
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def fresh_state() -> None:
+    """Quiet logging, mmdet's registries, fixed seeds, and no hub or visualizer of an earlier test."""
+    MMLogger.get_current_instance().setLevel('ERROR')
+    init_default_scope('mmdet')
+    MessageHub._instance_dict.clear()
+    DetLocalVisualizer._instance_dict.clear()
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def repo() -> Path:
+    """The repository's root."""
+    return REPO
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """Golden files and real images, which not every machine has."""
+    folder = REPO.parent / 'shared'
+    if not folder.is_dir():
+        pytest.skip('needs the folder shared beside the repository')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def make_shapes() -> ModuleType:
+    """tools/misc/make_shapes.py, which is a script and not in a package."""
+    spec = importlib.util.spec_from_file_location('make_shapes', REPO / 'tools/misc/make_shapes.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='session')
+def shapes(make_shapes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 8 + 4 small images; tests must not change it."""
+    out = tmp_path_factory.mktemp('data') / 'shapes'
+    make_shapes.main(['--out', str(out), '--train', '8', '--val', '4', '--size', '96', '--max-objects', '4'])
+    return out
+
+
+@pytest.fixture
+def tiny_model() -> ConfigDict:
+    """A narrow ThunderNet for 6 classes that runs in a fraction of a second; all parts are there."""
+    cfg = Config.fromfile(REPO / 'configs/thundernet/snet49_shapes.py')
+    backbone = dict(
+        _delete_=True,
+        type='SNet',
+        stem_channels=8,
+        stage_channels=(16, 24, 32),
+        stage_repeats=(2, 2, 1),
+        conv5_channels=40)
+    cfg.merge_from_dict({
+        'model.backbone': backbone,
+        'model.neck.in_channels': [24, 40],
+        'model.rpn_head.norm_cfg.type': 'BN',
+        'model.sam.norm_cfg.type': 'BN',
+        'model.roi_head.bbox_head.fc_out_channels': 64,
+    })
+    return cfg.model
+
+
+@pytest.fixture
+def tiny_cfg(tiny_model: ConfigDict, shapes: Path, tmp_path: Path) -> Config:
+    """A whole config whose training takes seconds: the narrow ThunderNet on the small data set, 64 px."""
+    cfg = Config.fromfile(REPO / 'configs/thundernet/snet49_shapes.py')
+    cfg.model = tiny_model
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.batch_size = 2
+        loader.dataset.data_root = f'{shapes}/'
+        resize, = (step for step in loader.dataset.pipeline if step.type == 'Resize')
+        resize.scale = (64, 64)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.ann_file = f'{shapes}/annotations/val.json'
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.log_level = 'ERROR'
+    return cfg
+
+
+@pytest.fixture
+def build_runner(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], Runner]:
+    """A function that builds the config's runner with a message hub of its own."""
+    # mmengine formats the config for every checkpoint and runs compilers to log their versions, which takes
+    # longer than the training here.
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **kwargs: (text, True))
+    monkeypatch.setattr(Runner, '_log_env', lambda *args: None)
+    count = itertools.count()
+
+    def build(cfg: Config) -> Runner:
+        cfg = copy.deepcopy(cfg)
+        # mmengine names its hubs and loggers after the second that a runner was made in.
+        DetLocalVisualizer._instance_dict.clear()
+        cfg.experiment_name = f'{Path(cfg.work_dir).parent.name}_{next(count)}'
+        return RUNNERS.build(cfg)
+
+    return build

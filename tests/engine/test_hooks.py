@@ -1,0 +1,305 @@
+import copy
+import random
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import HOOKS
+from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from torch import nn
+
+from mmthunder.engine import PlainCheckpointHook, RandomStateHook
+from mmthunder.engine.hooks.random_state_hook import seed_worker
+
+
+def draw() -> list:
+    """What each source of randomness gives next."""
+    return [
+        random.random(),
+        random.gauss(0, 1),
+        np.random.rand(3).tolist(),
+        np.random.standard_normal(),
+        torch.rand(3).tolist(),
+        torch.randperm(9).tolist()
+    ]
+
+
+class Recorder(Hook):
+    """Keeps every iteration's loss; stops training like a killed process at a given iteration."""
+
+    def __init__(self, stop_at: int = -1) -> None:
+        self.stop_at = stop_at
+        self.losses = {}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.losses[runner.iter] = outputs['loss'].item()
+        if runner.iter == self.stop_at:
+            raise KeyboardInterrupt
+
+
+class TestPlainCheckpointHook:
+
+    def test_round_trip(self, tmp_path):
+        buffer = HistoryBuffer(max_length=4)
+        for i in range(6):
+            buffer.update(i / 3, 2)
+        checkpoint = dict(
+            meta=dict(iter=np.int64(3), seen=[np.float32(0.5), dict(flag=np.bool_(True))], pair=(np.int32(1), 'a')),
+            state_dict=OrderedDict(weight=torch.rand(2)),
+            optimizer=dict(state={0: dict(momentum_buffer=torch.rand(2))}),
+            message_hub=dict(log_scalars=OrderedDict({'train/loss': buffer}), runtime_info=dict(sizes=np.arange(3))))
+        # What a config's metainfo may hold.
+        checkpoint['meta']['dataset_meta'] = dict(groups=ConfigDict(pets=('cat', 'dog')), names=np.array(['cat', 'dog']))
+        weight = checkpoint['state_dict']['weight']
+        hook = HOOKS.build(dict(type='PlainCheckpointHook'))
+        hook.before_save_checkpoint(None, checkpoint)
+        assert checkpoint['state_dict']['weight'] is weight
+        torch.save(checkpoint, tmp_path / 'checkpoint.pth')
+        loaded = torch.load(tmp_path / 'checkpoint.pth', weights_only=True)
+
+        dataset_meta = loaded['meta'].pop('dataset_meta')
+        assert dataset_meta['groups'] == dict(pets=('cat', 'dog'))
+        assert list(dataset_meta['names']) == ['cat', 'dog']
+        assert loaded['meta'] == dict(iter=3, seen=[0.5, dict(flag=True)], pair=(1, 'a'))
+        assert type(loaded['meta']['iter']) is int
+        assert loaded['message_hub']['runtime_info']['sizes'].tolist() == [0, 1, 2]
+        hook.after_load_checkpoint(None, loaded)
+        restored = loaded['message_hub']['log_scalars']['train/loss']
+        assert isinstance(restored, HistoryBuffer)
+        assert restored.max_length == 4
+        for column, expected in zip(restored.data, buffer.data):
+            np.testing.assert_array_equal(column, expected)
+        # It goes on like the original.
+        for history in (restored, buffer):
+            history.update(9., 1)
+        assert restored.mean(3) == buffer.mean(3)
+        assert restored.max() == buffer.max() and restored.current() == 9
+
+    def test_the_run_keeps_its_own_buffers(self):
+        """Saving must not take apart what the running job still writes to."""
+        scalars = OrderedDict(loss=HistoryBuffer([1.], [1], 9))
+        checkpoint = dict(message_hub=dict(log_scalars=scalars))
+        PlainCheckpointHook().before_save_checkpoint(None, checkpoint)
+        assert isinstance(scalars['loss'], HistoryBuffer)
+
+    @pytest.mark.parametrize('checkpoint', [dict(state_dict={}), dict(weight=torch.zeros(1))])
+    def test_foreign_checkpoints_pass(self, checkpoint):
+        before = copy.deepcopy(checkpoint)
+        PlainCheckpointHook().after_load_checkpoint(None, checkpoint)
+        assert checkpoint == before
+
+
+class TestRandomStateHook:
+
+    def test_restores_all_sources(self, tmp_path):
+        hook = HOOKS.build(dict(type='RandomStateHook'))
+        draw()  # leaves a cached Gaussian in Python and numpy
+        checkpoint = {}
+        hook.before_save_checkpoint(None, checkpoint)
+        expected = draw()
+        torch.save(checkpoint, tmp_path / 'checkpoint.pth')
+
+        checkpoint = torch.load(tmp_path / 'checkpoint.pth', weights_only=True)
+        hook = RandomStateHook()
+        runner = SimpleNamespace(_resume=True, train_loop=None)
+        hook.after_load_checkpoint(runner, checkpoint)
+        assert 'random_state' not in checkpoint
+        draw()
+        hook.before_train_iter(runner, 0)
+        assert draw() == expected
+        # Once: later iterations go on.
+        hook.before_train_iter(runner, 1)
+        assert draw() != expected
+
+    def test_loading_without_resuming_restores_nothing(self):
+        checkpoint = {}
+        RandomStateHook().before_save_checkpoint(None, checkpoint)
+        expected = draw()
+        hook = RandomStateHook()
+        hook.after_load_checkpoint(SimpleNamespace(_resume=False), checkpoint)
+        hook.before_train_iter(None, 0)
+        assert draw() != expected
+
+    def test_checkpoints_without_random_states(self):
+        hook = RandomStateHook()
+        hook.after_load_checkpoint(SimpleNamespace(_resume=True), {})
+        hook.before_train_iter(None, 0)
+
+    def test_validation_does_not_disturb(self):
+        hook = RandomStateHook()
+        torch.manual_seed(1), np.random.seed(1), random.seed(1)
+        expected = draw()
+        torch.manual_seed(1), np.random.seed(1), random.seed(1)
+        hook.before_val(None)
+        draw()
+        hook.after_val(None)
+        assert draw() == expected
+
+    def test_seed_worker(self):
+        """Follows torch's seed of the worker, which differs from epoch to epoch."""
+        draws = []
+        for seed in (5, 5, 2**40 + 5):
+            torch.manual_seed(seed)
+            seed_worker(0)
+            draws.append((random.random(), np.random.rand()))
+        assert draws[0] == draws[1]
+        torch.manual_seed(6)
+        seed_worker(0)
+        assert (random.random(), np.random.rand()) != draws[0]
+
+
+class TestCheckpointFitHook:
+
+    @staticmethod
+    def load(state_dict: dict, kind: str = 'test', wrap: bool = True) -> None:
+        """Compare with a model of 8 keys: four fully connected layers."""
+        model = nn.Sequential(*(nn.Linear(3, 3) for _ in range(4)))
+        # mmengine keeps the loop's config until it needs the loop, so a test has a dict here.
+        runner = SimpleNamespace(
+            model=model,
+            _train_loop=dict(max_epochs=1) if kind == 'test' else object(),
+            _resume=kind == 'resume',
+            _load_from='work_dirs/other.pth')
+        HOOKS.build(dict(type='CheckpointFitHook')).after_load_checkpoint(
+            runner,
+            dict(state_dict=state_dict) if wrap else state_dict)
+
+    @staticmethod
+    def weights() -> dict:
+        return nn.Sequential(*(nn.Linear(3, 3) for _ in range(4))).state_dict()
+
+    @pytest.mark.parametrize('wrap', [True, False])
+    @pytest.mark.parametrize('kind', ['test', 'resume', 'fine-tune'])
+    def test_fits(self, kind, wrap):
+        self.load(self.weights(), kind, wrap)
+        self.load({f'module.{key}': value for key, value in self.weights().items()}, kind, wrap)
+
+    @pytest.mark.parametrize('kind', ['test', 'resume'])
+    def test_tests_and_resuming_need_every_key(self, kind):
+        weights = self.weights()
+        del weights['0.bias']
+        with pytest.raises(ValueError, match=r'work_dirs/other.pth: .*of 8 keys, 1 keys are missing \(0.bias\); use'):
+            self.load(weights, kind)
+        with pytest.raises(ValueError, match=r'of 8 keys, 1 keys are unexpected \(9.bias\)'):
+            self.load(dict(self.weights(), **{'9.bias': torch.zeros(3)}), kind)
+        with pytest.raises(ValueError, match=r'1 keys have other shapes \(3.bias: \(5,\) in the file, \(3,\) in'):
+            self.load(dict(self.weights(), **{'3.bias': torch.zeros(5)}), kind)
+
+    @pytest.mark.parametrize('kind', ['test', 'resume', 'fine-tune'])
+    def test_another_architecture(self, kind):
+        """All three counts, and the first three keys of each."""
+        weights = {f'other.{key}': value for key, value in self.weights().items() if key[0] not in '01'}
+        weights['0.bias'] = torch.zeros(9)
+        with pytest.raises(ValueError) as error:
+            self.load(weights, kind)
+        message = str(error.value)
+        assert 'another architecture than the config: of 8 keys' in message
+        assert '7 keys are missing (0.weight, 1.weight, 1.bias, ...)' in message
+        assert '4 keys are unexpected (other.2.weight, other.2.bias, other.3.weight, ...)' in message
+        assert '1 keys have other shapes (0.bias: (9,) in the file, (3,) in the model)' in message
+        assert '\n' not in message
+
+    def test_fine_tuning_needs_half_of_the_keys(self):
+        weights = self.weights()
+        half = {key: value for key, value in weights.items() if key[0] in '01'}
+        self.load(half, 'fine-tune')
+        self.load(dict(weights, **{'3.bias': torch.zeros(5), 'extra': torch.zeros(1)}), 'fine-tune')
+        del half['0.bias']
+        with pytest.raises(ValueError, match='5 keys are missing'):
+            self.load(half, 'fine-tune')
+
+
+class TestTraining:
+    """The hooks in training runs of seconds, through the config's own runner and hooks."""
+
+    @staticmethod
+    def train(cfg, build_runner, stop_at: int = -1) -> tuple:
+        runner = build_runner(cfg)
+        recorder = Recorder(stop_at)
+        runner.register_hook(recorder, 'VERY_LOW')
+        if stop_at < 0:
+            runner.train()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                runner.train()
+        return recorder.losses, runner
+
+    @pytest.fixture
+    def cfg(self, tiny_cfg):
+        """3 epochs of 4 iterations, random augmentation in a worker, a checkpoint and a validation each epoch."""
+        tiny_cfg.train_cfg.update(max_epochs=3, val_interval=1)
+        tiny_cfg.param_scheduler[1].update(end=3, T_max=3)
+        tiny_cfg.train_dataloader.dataset.pipeline.insert(-1, dict(type='PhotoMetricDistortion'))
+        tiny_cfg.default_hooks.checkpoint.max_keep_ckpts = -1
+        return tiny_cfg
+
+    @pytest.mark.parametrize('num_workers', [0, 1])
+    def test_resumed_is_uninterrupted(self, cfg, build_runner, tmp_path, num_workers):
+        cfg.train_dataloader.num_workers = num_workers
+        losses, runner = self.train(cfg, build_runner)
+        assert len(losses) == 12 and len(set(losses.values())) == 12
+        weights = copy.deepcopy(runner.model.state_dict())
+        history = copy.deepcopy(runner.message_hub.log_scalars)
+
+        cfg.work_dir = str(tmp_path / 'interrupted')
+        before, _ = self.train(cfg, build_runner, stop_at=5)  # in the second epoch
+        cfg.resume = True
+        after, runner = self.train(cfg, build_runner)
+        assert sorted(before) == list(range(6)) and sorted(after) == list(range(4, 12))
+        assert {**before, **after} == losses
+        assert all(before[i] == after[i] for i in (4, 5))
+        assert all(torch.equal(value, weights[key]) for key, value in runner.model.state_dict().items())
+        # The log goes on where it was, with what the interrupted run had logged before.
+        resumed = runner.message_hub.log_scalars['train/loss']
+        np.testing.assert_array_equal(resumed.data[0], history['train/loss'].data[0])
+
+    def test_validation_changes_nothing(self, cfg, build_runner, tmp_path):
+        cfg.train_cfg.max_epochs = 2
+        losses, _ = self.train(cfg, build_runner)
+        assert len(losses) == 8
+        cfg.work_dir = str(tmp_path / 'without')
+        cfg.train_cfg.val_interval = 100
+        assert self.train(cfg, build_runner)[0] == losses
+
+    def test_checkpoints_load_safely(self, cfg, build_runner, tmp_path):
+        cfg.train_cfg.max_epochs = 1
+        _, runner = self.train(cfg, build_runner)
+        checkpoint = torch.load(f'{cfg.work_dir}/epoch_1.pth', weights_only=True)
+        assert {'meta', 'state_dict', 'optimizer', 'param_schedulers', 'message_hub', 'random_state'} <= set(checkpoint)
+        assert checkpoint['meta']['dataset_meta']['classes'] == runner.train_dataloader.dataset.metainfo['classes']
+        # A test gives what the run's own validation gave.
+        expected = runner.message_hub.get_scalar('val/coco/bbox_mAP').current()
+        cfg.load_from = f'{cfg.work_dir}/epoch_1.pth'
+        assert build_runner(cfg).test()['coco/bbox_mAP'] == pytest.approx(expected)
+
+    def test_checkpoints_of_other_models(self, cfg, build_runner, tmp_path):
+        cfg.train_cfg.max_epochs = 1
+        self.train(cfg, build_runner)
+        cfg.load_from = f'{cfg.work_dir}/epoch_1.pth'
+
+        deeper = copy.deepcopy(cfg)
+        deeper.model.backbone.stage_repeats = (2, 4, 1)
+        with pytest.raises(ValueError, match=r'epoch_1.pth: .* keys are missing \(backbone.stages.1.2.branch.0'):
+            build_runner(deeper).test()
+        # Found in the work folder, as by `--resume` without a file.
+        deeper.resume, deeper.load_from = True, None
+        with pytest.raises(ValueError, match='epoch_1.pth: this checkpoint is of another architecture'):
+            build_runner(deeper).train()
+        other = copy.deepcopy(cfg)
+        other.model.backbone = dict(type='ResNet', depth=18, out_indices=(2, 3))
+        other.model.neck.in_channels = [256, 512]
+        with pytest.raises(ValueError, match='another architecture'):
+            build_runner(other).train()
+
+        # Fine-tuning for other classes keeps everything but the classifier.
+        classes = ('circle', 'square')
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            loader.dataset.metainfo = dict(classes=classes)
+        cfg.model.roi_head.bbox_head.num_classes = 2
+        cfg.work_dir = str(tmp_path / 'fine-tuned')
+        losses, _ = self.train(cfg, build_runner)
+        assert len(losses) == 4

@@ -1,0 +1,221 @@
+import json
+import re
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.datasets import CocoDataset
+from mmengine.registry import RUNNERS
+
+from mmthunder.engine import ThunderRunner
+from mmthunder.engine.runner.dataset_check import base_datasets, check_classes
+
+
+def add_text(parent: ElementTree.Element, **texts) -> None:
+    for name, text in texts.items():
+        ElementTree.SubElement(parent, name).text = str(text)
+
+
+@pytest.fixture
+def voc(tmp_path) -> Path:
+    """Three 64 px images in Pascal VOC layout, with cats and dogs."""
+    root = tmp_path / 'voc'
+    for folder in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
+        (root / folder).mkdir(parents=True)
+    for i, names in enumerate((['cat', 'dog'], ['dog'], [])):
+        cv2.imwrite(str(root / f'JPEGImages/{i}.jpg'), np.full((64, 64, 3), 40 * i, np.uint8))
+        annotation = ElementTree.Element('annotation')
+        add_text(ElementTree.SubElement(annotation, 'size'), width=64, height=64, depth=3)
+        for name in names:
+            obj = ElementTree.SubElement(annotation, 'object')
+            add_text(obj, name=name, difficult=0)
+            add_text(ElementTree.SubElement(obj, 'bndbox'), xmin=5, ymin=6, xmax=40, ymax=50)
+        ElementTree.ElementTree(annotation).write(root / f'Annotations/{i}.xml')
+    (root / 'ImageSets/Main/train.txt').write_text('0\n1\n2\n')
+    return root
+
+
+def voc_loader(root: Path, *classes: str) -> dict:
+    dataset = dict(
+        type='XMLDataset',
+        data_root=f'{root}/',
+        metainfo=dict(classes=classes),
+        ann_file='ImageSets/Main/train.txt',
+        data_prefix=dict(sub_data_root=''),
+        pipeline=[])
+    return dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dataset)
+
+
+def wrap(loader: dict, kind: str) -> dict:
+    """Put the data set into a wrapper."""
+    dataset = loader['dataset']
+    wrappers = dict(
+        none=dataset,
+        repeat=dict(type='RepeatDataset', times=2, dataset=dataset),
+        concat=dict(type='ConcatDataset', datasets=[dataset, dataset]),
+        balanced=dict(type='ClassBalancedDataset', oversample_thr=0.1, dataset=dataset),
+        repeat_concat=dict(
+            type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset, dataset])))
+    return dict(loader, dataset=wrappers[kind])
+
+
+def build(loader: dict) -> torch.utils.data.DataLoader:
+    return ThunderRunner.build_dataloader(loader, seed=0)
+
+
+def test_registered():
+    assert RUNNERS.get('ThunderRunner') is ThunderRunner
+
+
+@pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'balanced', 'repeat_concat'])
+class TestMissingData:
+
+    def test_coco(self, tiny_cfg, kind):
+        tiny_cfg.train_dataloader.dataset.data_root = 'nowhere/coco/'
+        with pytest.raises(FileNotFoundError) as error:
+            build(wrap(tiny_cfg.train_dataloader, kind))
+        message = str(error.value)
+        assert message.startswith('nowhere/coco/annotations/train.json: no such annotation file')
+        assert "link the data set at 'nowhere/coco/'" in message
+        assert '--cfg-options train_dataloader.dataset.data_root=' in message
+        assert '\n' not in message
+
+    def test_voc(self, kind):
+        with pytest.raises(FileNotFoundError) as error:
+            build(wrap(voc_loader(Path('nowhere/voc'), 'cat'), kind))
+        message = str(error.value)
+        assert message.startswith('nowhere/voc/ImageSets/Main/train.txt: no such annotation file')
+        assert "link the data set at 'nowhere/voc/'" in message
+
+    def test_one_xml_file(self, voc, kind):
+        (voc / 'Annotations/1.xml').unlink()
+        with pytest.raises(FileNotFoundError, match=re.escape(str(voc / 'Annotations/1.xml'))):
+            build(wrap(voc_loader(voc, 'cat', 'dog'), kind))
+
+
+@pytest.mark.parametrize('task', ['train', 'test'])
+def test_missing_data_in_a_run(tiny_cfg, build_runner, task):
+    for loader in (tiny_cfg.train_dataloader, tiny_cfg.test_dataloader):
+        loader.dataset.data_root = 'nowhere/'
+    name = dict(train='train', test='val')[task]
+    with pytest.raises(FileNotFoundError, match=f"nowhere/annotations/{name}.json: no such .*at 'nowhere/'"):
+        getattr(build_runner(tiny_cfg), task)()
+
+
+def test_missing_evaluation_file(tiny_cfg, build_runner):
+    tiny_cfg.test_evaluator.ann_file = 'nowhere/annotations/val.json'
+    with pytest.raises(FileNotFoundError, match='nowhere/annotations/val.json'):
+        build_runner(tiny_cfg).test()
+
+
+class TestClassList:
+
+    @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'balanced', 'repeat_concat'])
+    def test_coco(self, tiny_cfg, kind):
+        tiny_cfg.train_dataloader.dataset.metainfo = dict(
+            classes=('circle', 'sqare', 'triangle', 'star', 'cross', 'hexagon'))
+        with pytest.raises(ValueError) as error:
+            build(wrap(tiny_cfg.train_dataloader, kind))
+        message = str(error.value)
+        assert message.startswith("CocoDataset: the classes ['sqare', 'hexagon'] of metainfo are not among the cat")
+        assert 'annotations/train.json' in message
+        assert "which has ['square', 'ring'] that metainfo does not" in message
+        assert 'set dataset.metainfo=dict(classes=(...))' in message and 'num_classes' in message
+        assert '\n' not in message
+
+    def test_coco_without_a_class_list(self, tiny_cfg):
+        """CocoDataset then expects COCO's 80 classes."""
+        del tiny_cfg.train_dataloader.dataset['metainfo']
+        with pytest.raises(ValueError, match=r"the classes \['person', .*which has \['circle', 'square', "):
+            build(tiny_cfg.train_dataloader)
+
+    def test_coco_with_fewer_classes(self, tiny_cfg):
+        """A part of the categories is a choice, and so is their order."""
+        tiny_cfg.train_dataloader.dataset.metainfo = dict(classes=('star', 'circle'))
+        assert build(tiny_cfg.train_dataloader).dataset.metainfo['classes'] == ('star', 'circle')
+
+    @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'balanced', 'repeat_concat'])
+    def test_voc(self, voc, kind):
+        with pytest.raises(ValueError) as error:
+            build(wrap(voc_loader(voc, 'cat', 'dgo'), kind))
+        message = str(error.value)
+        assert message.startswith("XMLDataset: the classes ['dgo'] of metainfo are not among the objects listed by")
+        assert 'ImageSets/Main/train.txt' in message
+        assert "which has ['dog'] that metainfo does not" in message
+        assert '\n' not in message
+
+    @pytest.mark.parametrize('classes', [('cat', 'dog'), ('dog', 'cat'), ('dog', ), ('cat', 'dog', 'rare')])
+    def test_voc_that_fits(self, voc, classes):
+        """Classes may be left out, and a class may have no object while all names are known."""
+        assert len(build(voc_loader(voc, *classes)).dataset) == 3
+
+    def test_in_a_run(self, tiny_cfg, build_runner):
+        tiny_cfg.test_dataloader.dataset.metainfo = dict(classes=('circle', 'square', 'triangle', 'star', 'cross', 'o'))
+        with pytest.raises(ValueError, match=r"the classes \['o'\] of metainfo .*val.json, which has \['ring'\]"):
+            build_runner(tiny_cfg).test()
+
+    def test_others_are_not_checked(self):
+        dataset = torch.utils.data.TensorDataset(torch.zeros(2))
+        assert list(base_datasets(dataset)) == [dataset]
+        check_classes(dataset)
+
+
+CORRUPTIONS = dict(garbage=b'not an image at all', empty=b'', header=b'\xff\xd8\xff\xe0\x00\x10JFIF')
+
+
+@pytest.fixture
+def corrupt_cfg(tiny_cfg, shapes, tmp_path):
+    """The data set in a folder of its own, in which tests break an image."""
+    root = tmp_path / 'corrupt'
+    shutil.copytree(shapes, root)
+    for loader in (tiny_cfg.train_dataloader, tiny_cfg.test_dataloader):
+        loader.dataset.data_root = f'{root}/'
+    tiny_cfg.train_cfg.max_epochs = 1
+    return tiny_cfg
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+@pytest.mark.parametrize('content', CORRUPTIONS.values(), ids=CORRUPTIONS)
+def test_corrupt_image_is_named(corrupt_cfg, build_runner, tmp_path, content, num_workers):
+    corrupt_cfg.train_dataloader.num_workers = num_workers
+    image = tmp_path / 'corrupt/train/000005.jpg'
+    image.write_bytes(content)
+    with pytest.raises(Exception, match=re.escape(str(image))):
+        build_runner(corrupt_cfg).train()
+
+
+def test_corrupt_test_image_is_named(corrupt_cfg, build_runner, tmp_path):
+    image = tmp_path / 'corrupt/val/000002.jpg'
+    image.write_bytes(CORRUPTIONS['garbage'])
+    with pytest.raises(Exception, match=re.escape(str(image))):
+        build_runner(corrupt_cfg).test()
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_missing_image_is_named(corrupt_cfg, build_runner, tmp_path, num_workers):
+    corrupt_cfg.train_dataloader.num_workers = num_workers
+    image = tmp_path / 'corrupt/train/000005.jpg'
+    image.unlink()
+    with pytest.raises(Exception, match=re.escape(str(image))) as error:
+        build_runner(corrupt_cfg).train()
+    # It is an image that is missing, not the annotation file.
+    assert 'annotation file' not in str(error.value)
+
+
+def test_categories_without_objects(shapes, tmp_path):
+    """A COCO file lists its categories, so a class of the list may have no object."""
+    names = ['circle', 'square', 'extra']
+    data = json.loads((shapes / 'annotations/train.json').read_text())
+    data['categories'] = [dict(id=i + 1, name=name) for i, name in enumerate(names)]
+    data['annotations'] = []
+    (tmp_path / 'train.json').write_text(json.dumps(data))
+    check_classes(
+        CocoDataset(
+            ann_file=str(tmp_path / 'train.json'),
+            metainfo=dict(classes=tuple(names)),
+            data_prefix=dict(img='images'),
+            pipeline=[]))

@@ -1,0 +1,132 @@
+from collections import Counter
+from pathlib import Path
+
+import mmdet
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+CONFIGS_ROOT = Path(__file__).resolve().parents[1] / 'configs'
+CONFIGS = sorted(path for path in CONFIGS_ROOT.rglob('*.py') if '_base_' not in path.parts)
+PAPER = [f'{backbone}_{data}' for backbone in ('snet49', 'snet146', 'snet535') for data in ('coco', 'voc')]
+SIZE = 96  # px, of the images that the models see here
+
+
+def load(path: Path) -> Config:
+    return Config.fromfile(path)
+
+
+def small_model(cfg: Config) -> nn.Module:
+    """The config's whole model without pretrained weights, with multi-scale training at one small size."""
+    cfg.model.backbone.init_cfg = None
+    for augment in cfg.model.data_preprocessor.get('batch_augments') or []:
+        augment.sizes = [SIZE]
+    # Fewer RoIs are as good a test and spare the heads of 26 million weights.
+    cfg.model.train_cfg.rcnn.sampler.num = 64
+    cfg.model.test_cfg.rpn.max_per_img = 50
+    return revert_sync_batchnorm(MODELS.build(cfg.model))
+
+
+def make_batch(cfg: Config, model: nn.Module, training: bool) -> dict:
+    with_mask = cfg.model.get('roi_head', {}).get('mask_head') is not None
+    data = demo_mm_inputs(2, [[3, SIZE, SIZE], [3, SIZE, SIZE - 32]], [3, 2], num_classes=2, with_mask=with_mask)
+    return model.data_preprocessor(data, training)
+
+
+def tensors(value) -> list:
+    """All tensors in nested containers."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for child in children for tensor in tensors(child)]
+
+
+def test_names():
+    """mmengine names a run's folder after the config's file, so the names are unique, mmdet's included."""
+    assert len(CONFIGS) >= 8
+    names = Counter(path.stem for path in CONFIGS)
+    assert [name for name, count in names.items() if count > 1] == []
+    mmdet_names = {path.stem for path in (Path(mmdet.__file__).parent / '.mim/configs').rglob('*.py')}
+    assert len(mmdet_names) > 100
+    assert sorted(set(names) & mmdet_names) == []
+
+
+def test_custom_imports_are_set_once():
+    files = [path for path in CONFIGS_ROOT.rglob('*.py') if 'custom_imports' in path.read_text()]
+    assert files == [CONFIGS_ROOT / '_base_/default_runtime.py']
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_runs(path):
+    """Builds; loss, predict and tensor mode run, and every trainable parameter gets a gradient."""
+    cfg = load(path)
+    assert cfg.custom_imports.imports == ['mmthunder.models', 'mmthunder.engine']
+    for name in ('train_pipeline', 'test_pipeline'):
+        Compose(cfg[name])
+    model = small_model(cfg)
+    build_optim_wrapper(model, cfg.optim_wrapper)
+
+    model.train()
+    batch = make_batch(cfg, model, training=True)
+    assert max(batch['inputs'].shape[-2:]) <= 128
+    losses = tensors({name: loss for name, loss in model(**batch, mode='loss').items() if 'loss' in name})
+    loss = sum(value.sum() for value in losses)
+    assert torch.isfinite(loss) and loss > 0
+    loss.backward()
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert len(trainable) > 0.5 * len(list(model.parameters()))
+    assert [name for name, p in trainable.items() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [name for name, p in trainable.items() if not p.grad.any()] == []
+
+    model.eval()
+    batch = make_batch(cfg, model, training=False)
+    with torch.no_grad():
+        results = model(**batch, mode='predict')
+        outputs = tensors(model(**batch, mode='tensor'))
+    assert len(results) == 2
+    for result in results:
+        assert isinstance(result, DetDataSample)
+        assert result.pred_instances.bboxes.shape == (len(result.pred_instances.scores), 4)
+        assert result.pred_instances.bboxes.isfinite().all()
+    assert outputs and all(output.isfinite().all() for output in outputs)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_class_counts_fit_the_data(path):
+    """The head has as many classes as the data set."""
+    from mmdet.registry import DATASETS
+    cfg = load(path)
+    dataset = cfg.val_dataloader.dataset
+    classes = dataset.get('metainfo', DATASETS.get(dataset.type).METAINFO)['classes']
+    heads = cfg.model.roi_head.bbox_head if 'roi_head' in cfg.model else cfg.model.bbox_head
+    heads = heads if isinstance(heads, list) else [heads]
+    assert [head.num_classes for head in heads] == [len(classes)] * len(heads)
+
+
+@pytest.mark.parametrize('name', PAPER)
+def test_papers_recipe(name):
+    cfg = load(CONFIGS_ROOT / f'thundernet/{name}.py')
+    max_iters = 375000 if name.endswith('coco') else 62500
+    assert cfg.train_cfg.max_iters == max_iters
+    assert cfg.train_dataloader.batch_size == 16 and cfg.auto_scale_lr.base_batch_size == 16 * 4
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == ('SGD', 0.01, 0.9, 1e-4)
+    steps, = (scheduler for scheduler in cfg.param_scheduler if scheduler.type == 'MultiStepLR')
+    assert steps.milestones == [max_iters // 2, max_iters * 3 // 4] and steps.gamma == 0.1 and not steps.by_epoch
+    augment, = cfg.model.data_preprocessor.batch_augments
+    assert (augment.type, augment.sizes) == ('BatchChoiceResize', [240, 320, 480])
+    resize, = (step for step in cfg.test_pipeline if step.type == 'Resize')
+    assert resize.scale == (320, 320) and not resize.keep_ratio
+    assert cfg.model.backbone.arch == name.split('_')[0][len('snet'):]
+    assert cfg.model.backbone.norm_cfg.type == cfg.model.sam.norm_cfg.type == 'SyncBN'
+    assert cfg.model.rpn_head.norm_cfg.type == 'SyncBN'
+    assert cfg.model.train_cfg.rcnn.sampler.type == 'OHEMSampler'
+    assert cfg.model.train_cfg.rpn_proposal.max_per_img == 2000 and cfg.model.test_cfg.rpn.max_per_img == 200
+    assert cfg.model.test_cfg.rcnn.nms.type == 'soft_nms'

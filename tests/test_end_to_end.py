@@ -1,0 +1,126 @@
+"""Real `mim` commands on data sets of a few small images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.datasets import CocoDataset
+
+MIM = Path(sys.executable).with_name('mim')
+pytestmark = pytest.mark.skipif(not MIM.exists(), reason='needs mim beside the interpreter')
+
+
+def mim(repo: Path, *args) -> str:
+    """Run mim from the repository's root; returns what it printed."""
+    command = [str(MIM), *map(str, args)]
+    process = subprocess.Popen(
+        command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    try:
+        output, _ = process.communicate(timeout=600)
+    finally:
+        # mim starts processes of its own, which would outlive it; torch's launcher ends its own on SIGTERM.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+    assert process.returncode == 0, output[-5000:]
+    return output
+
+
+def data_options(root: Path, val_file: str) -> list:
+    """Point every data loader and evaluator of a config to a folder."""
+    return [
+        *(f'{split}_dataloader.dataset.data_root={root}/' for split in ('train', 'val', 'test')),
+        *(f'{split}_evaluator.ann_file={root}/annotations/{val_file}' for split in ('val', 'test')),
+    ]
+
+
+def load(checkpoint: Path) -> dict:
+    return torch.load(checkpoint, weights_only=True)
+
+
+def log_of(work_dir: Path) -> str:
+    return ''.join(path.read_text() for path in sorted(work_dir.glob('*/*.log')))
+
+
+@pytest.fixture(scope='module')
+def trained(repo, shapes, tmp_path_factory) -> tuple:
+    """One epoch of two iterations; its folder and the options that point to the data."""
+    work_dir = tmp_path_factory.mktemp('trained')
+    options = data_options(shapes, 'val.json') + ['train_dataloader.batch_size=4', 'train_cfg.val_interval=1']
+    mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--work-dir', work_dir, '--cfg-options',
+        *options, 'train_cfg.max_epochs=1')
+    return work_dir, options
+
+
+def test_train(trained):
+    work_dir, _ = trained
+    checkpoint = load(work_dir / 'epoch_1.pth')
+    assert (checkpoint['meta']['epoch'], checkpoint['meta']['iter']) == (1, 2)
+    assert checkpoint['meta']['dataset_meta']['classes'] == ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
+    assert all(value.isfinite().all() for value in checkpoint['state_dict'].values())
+    assert 'coco/bbox_mAP_50' in log_of(work_dir)
+
+
+def test_test(repo, trained, tmp_path):
+    """The AP is the one of the training's own validation; detections are drawn."""
+    work_dir, options = trained
+    mim(repo, 'test', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--checkpoint', work_dir / 'epoch_1.pth',
+        '--work-dir', tmp_path, '--show-dir', 'pictures', '--cfg-options', *options)
+    scalars, = work_dir.glob('*/vis_data/scalars.json')
+    expected = json.loads(scalars.read_text().splitlines()[-1])
+    result, = tmp_path.glob('*/*.json')
+    metrics = json.loads(result.read_text())
+    assert metrics['coco/bbox_mAP_50'] == expected['coco/bbox_mAP_50']
+    assert {path.name for path in tmp_path.glob('*/pictures/*')} == {f'{i:06d}.jpg' for i in range(4)}
+
+
+def test_resume(repo, trained):
+    work_dir, options = trained
+    mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--work-dir', work_dir, '--resume',
+        '--cfg-options', *options, 'train_cfg.max_epochs=2')
+    assert 'resumed epoch: 1, iter: 2' in log_of(work_dir)
+    checkpoint = load(work_dir / 'epoch_2.pth')
+    assert (checkpoint['meta']['epoch'], checkpoint['meta']['iter']) == (2, 4)
+
+
+@pytest.fixture
+def coco(tmp_path) -> Path:
+    """Six images in COCO's layout, with COCO's 80 categories."""
+    root, rng = tmp_path / 'coco', np.random.default_rng(0)
+    categories = [dict(id=i + 1, name=name) for i, name in enumerate(CocoDataset.METAINFO['classes'])]
+    (root / 'annotations').mkdir(parents=True)
+    for split, count in (('train', 4), ('val', 2)):
+        (root / f'{split}2017').mkdir()
+        images, annotations = [], []
+        for i in range(count):
+            cv2.imwrite(str(root / f'{split}2017/{i}.jpg'), rng.integers(0, 255, (80, 100, 3), dtype=np.uint8))
+            images.append(dict(id=i, file_name=f'{i}.jpg', height=80, width=100))
+            annotations.append(
+                dict(id=i + 1, image_id=i, category_id=10 * i + 1, bbox=[10, 5, 60, 50], area=3000, iscrowd=0))
+        data = dict(images=images, annotations=annotations, categories=categories)
+        (root / f'annotations/instances_{split}2017.json').write_text(json.dumps(data))
+    return root
+
+
+def test_two_processes(repo, coco, tmp_path):
+    """The COCO recipe with synchronised batch norm on two processes, which have no GPU here."""
+    work_dir = tmp_path / 'work'
+    output = mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_coco.py', '--launcher', 'pytorch', '-G', 2,
+                 '--work-dir', work_dir, '--cfg-options', *data_options(coco, 'instances_val2017.json'),
+                 'train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=2',
+                 'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1')
+    log = log_of(work_dir)
+    assert 'Distributed training: True' in log and 'GPU number: 2' in log
+    if not torch.cuda.is_available():
+        assert 'SyncBN needs a GPU' in output
+    assert 'coco/bbox_mAP' in log
+    checkpoint = load(work_dir / 'iter_2.pth')
+    assert checkpoint['meta']['iter'] == 2
+    assert all(value.isfinite().all() for value in checkpoint['state_dict'].values())
