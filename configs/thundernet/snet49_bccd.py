@@ -3,7 +3,10 @@ _base_ = ['../_base_/models/thundernet_snet49.py', '../_base_/datasets/bccd.py',
 
 model = dict(
     data_preprocessor=dict(batch_augments=None),
-    rpn_head=dict(anchor_generator=dict(scales=[2, 2.75, 3.75, 5, 7, 10, 14], ratios=[0.75, 1.0, 4 / 3])),  # 32 to 224 px
+    rpn_head=dict(
+        anchor_generator=dict(
+            scales=[2, 2.75, 3.75, 5, 7, 10, 14],  # 32 to 224 px, close together for the small platelets
+            ratios=[0.75, 1.0, 4 / 3])),
     roi_head=dict(
         bbox_head=dict(
             num_classes=3,

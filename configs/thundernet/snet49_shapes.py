@@ -5,7 +5,10 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(batch_augments=None),
-    rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 8])),  # 16 to 128 px
+    rpn_head=dict(
+        anchor_generator=dict(
+            scales=[2, 3, 4.5, 7],  # 32 to 112 px
+            ratios=[0.75, 1.0, 4 / 3])),
     roi_head=dict(bbox_head=dict(num_classes=6)),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=1000, max_per_img=300),
@@ -22,7 +25,7 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=0.0001),
+    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
     clip_grad=dict(max_norm=10, norm_type=2))
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 randomness = dict(seed=0)

@@ -53,7 +53,7 @@ class TestPlainCheckpointHook:
             optimizer=dict(state={0: dict(momentum_buffer=torch.rand(2))}),
             message_hub=dict(log_scalars=OrderedDict({'train/loss': buffer}), runtime_info=dict(sizes=np.arange(3))))
         # What a config's metainfo may hold.
-        checkpoint['meta']['dataset_meta'] = dict(groups=ConfigDict(pets=('cat', 'dog')), names=np.array(['cat', 'dog']))
+        checkpoint['meta']['dataset_meta'] = dict(groups=ConfigDict(pets=('cat', 'dog')), names=np.array(['a', 'b']))
         weight = checkpoint['state_dict']['weight']
         hook = HOOKS.build(dict(type='PlainCheckpointHook'))
         hook.before_save_checkpoint(None, checkpoint)
@@ -63,7 +63,7 @@ class TestPlainCheckpointHook:
 
         dataset_meta = loaded['meta'].pop('dataset_meta')
         assert dataset_meta['groups'] == dict(pets=('cat', 'dog'))
-        assert list(dataset_meta['names']) == ['cat', 'dog']
+        assert list(dataset_meta['names']) == ['a', 'b']
         assert loaded['meta'] == dict(iter=3, seen=[0.5, dict(flag=True)], pair=(1, 'a'))
         assert type(loaded['meta']['iter']) is int
         assert loaded['message_hub']['runtime_info']['sizes'].tolist() == [0, 1, 2]

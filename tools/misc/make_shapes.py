@@ -106,7 +106,7 @@ def place_shape(rng: np.random.Generator, name: str, size: int) -> Tuple[np.ndar
         tuple[np.ndarray, list[np.ndarray]]: Opacity from 0 to 1, (size, size), and the polygons in
         pixels.
     """
-    radius = size * np.exp(rng.uniform(np.log(0.05), np.log(0.25)))
+    radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.25)))
     stretch = np.diag(radius * np.array([1, rng.uniform(0.75, 1)]))
     angle = rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -187,10 +187,10 @@ def main(argv: Optional[List[str]] = None) -> None:
     """Parse the command line and write the data set."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--out', type=Path, default=Path('data/shapes'), help='folder to write')
-    parser.add_argument('--train', type=int, default=1500, help='training images')
+    parser.add_argument('--train', type=int, default=1400, help='training images')
     parser.add_argument('--val', type=int, default=300, help='held-out images')
     parser.add_argument('--size', type=int, default=320, help='side of an image, in pixels')
-    parser.add_argument('--max-objects', type=int, default=8, help='most objects of an image')
+    parser.add_argument('--max-objects', type=int, default=7, help='most objects of an image')
     parser.add_argument('--empty-ratio', type=float, default=0.05, help='share of images without objects')
     parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
     parser.add_argument('--force', action='store_true', help='replace an existing folder')

@@ -4,7 +4,7 @@ data_root = 'data/shapes/'
 metainfo = dict(
     classes=('circle', 'square', 'triangle', 'star', 'cross', 'ring'),
     palette=[(220, 20, 60), (30, 120, 255), (0, 170, 80), (255, 170, 0), (150, 60, 200), (0, 200, 200)])
-input_size = 256  # px
+input_size = 240  # px
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

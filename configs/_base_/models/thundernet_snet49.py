@@ -78,7 +78,8 @@ model = dict(
                 min_pos_iou=0.5,
                 match_low_quality=False,
                 ignore_iof_thr=-1),
-            sampler=dict(type='OHEMSampler', num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
+            # Of up to 2000 proposals an image, the 256 with the largest loss.
+            sampler=dict(type='OHEMSampler', num=256, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
             pos_weight=-1,
             debug=False)),
     test_cfg=dict(

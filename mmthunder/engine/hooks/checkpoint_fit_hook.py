@@ -45,5 +45,6 @@ class CheckpointFitHook(Hook):
             details = '; '.join(
                 filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),
                               _listing('keys have other shapes', shapes))))
-            raise ValueError(f'{runner._load_from}: this checkpoint is of another architecture than the config: of '
+            source = runner._load_from or f'the latest checkpoint of {runner.work_dir}'
+            raise ValueError(f'{source}: this checkpoint is of another architecture than the config: of '
                              f'{len(wanted)} keys, {details}; use the config that it was trained with')
