@@ -12,10 +12,10 @@ model = dict(
     roi_head=dict(bbox_head=dict(num_classes=6)),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=1000, max_per_img=300),
-        rcnn=dict(sampler=dict(type='RandomSampler', num=128))),
+        rcnn=dict(sampler=dict(type='RandomSampler', num=128, pos_fraction=0.5))),
     test_cfg=dict(rpn=dict(nms_pre=1000), rcnn=dict(score_thr=0.01, nms=dict(min_score=0.01))))
 
-max_epochs = 6
+max_epochs = 4
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -25,7 +25,7 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.05),
     clip_grad=dict(max_norm=10, norm_type=2))
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 randomness = dict(seed=0)

@@ -1,8 +1,8 @@
 """Writes `shapes`, a small synthetic detection data set in COCO format.
 
-Textured shapes on textured backgrounds: six classes that differ in outline alone (colours, textures,
-sizes and angles are drawn from the same distributions for all), overlapping objects, and some images
-without objects. It is what `make train` and the tests learn from without a download.
+Shapes on textured backgrounds: six classes that differ in outline and in surface pattern, never in
+colour, size or angle, which are drawn from the same distributions for all; overlapping objects, and
+some images without objects. It is what `make train` and the tests learn from without a download.
 
     python tools/misc/make_shapes.py --out data/shapes
 """
@@ -56,8 +56,35 @@ def texture(rng: np.random.Generator, size: int) -> np.ndarray:
         y, x = np.mgrid[:size, :size].astype(np.float32)
         pattern = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period + pattern)
     colour = rng.uniform(30, 225, 3).astype(np.float32)
-    amplitude = rng.uniform(5, 30, 3).astype(np.float32)
+    amplitude = rng.uniform(5, 20, 3).astype(np.float32)
     return colour + pattern[..., None] * amplitude
+
+
+def surface(rng: np.random.Generator, name: str, size: int, radius: float) -> np.ndarray:
+    """Draw a class's surface: its pattern in two random colours, with noise.
+
+    Args:
+        rng (np.random.Generator): Source of randomness.
+        name (str): One of :data:`CLASSES`.
+        size (int): Side of the square, in pixels.
+        radius (float): Radius of the object, in pixels; the pattern's period follows it.
+
+    Returns:
+        np.ndarray: BGR values in float32, (size, size, 3).
+    """
+    ground = texture(rng, size)
+    y, x = np.mgrid[:size, :size].astype(np.float32) * (2 * np.pi / (radius * rng.uniform(0.5, 0.7)))
+    x, y = x + rng.uniform(0, 2 * np.pi), y + rng.uniform(0, 2 * np.pi)
+    pattern = {
+        'circle': lambda: np.zeros_like(x, bool),  # plain
+        'square': lambda: np.sin(x / 1.5) * np.sin(y / 1.5) > 0,  # checks
+        'triangle': lambda: np.sin(y) > 0,  # stripes
+        'star': lambda: np.cos(x) + np.cos(y) > 0.8,  # dots
+        'cross': lambda: np.sin(x + y) > 0,  # slanted stripes
+        'ring': lambda: noise(rng, size, max(int(3 * size / radius), 2)) > 0,  # blotches
+    }[name]()
+    # The second colour is far from the first in each channel.
+    return np.where(pattern[..., None], (ground + 128) % 256, ground)
 
 
 def outlines(name: str) -> List[np.ndarray]:
@@ -94,7 +121,7 @@ def outlines(name: str) -> List[np.ndarray]:
     ]
 
 
-def place_shape(rng: np.random.Generator, name: str, size: int) -> Tuple[np.ndarray, List[np.ndarray]]:
+def place_shape(rng: np.random.Generator, name: str, size: int) -> Tuple[np.ndarray, List[np.ndarray], float]:
     """Draw a shape's mask at a random place, size, angle and stretch.
 
     Args:
@@ -103,19 +130,19 @@ def place_shape(rng: np.random.Generator, name: str, size: int) -> Tuple[np.ndar
         size (int): Side of the image, in pixels.
 
     Returns:
-        tuple[np.ndarray, list[np.ndarray]]: Opacity from 0 to 1, (size, size), and the polygons in
-        pixels.
+        tuple[np.ndarray, list[np.ndarray], float]: Opacity from 0 to 1, (size, size), the polygons and
+        the radius, both in pixels.
     """
-    radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.25)))
-    stretch = np.diag(radius * np.array([1, rng.uniform(0.75, 1)]))
-    angle = rng.uniform(0, 2 * np.pi)
+    radius = float(size * np.exp(rng.uniform(np.log(0.07), np.log(0.25))))
+    stretch = np.diag(radius * np.array([1, rng.uniform(0.8, 1)]))
+    angle = np.pi / 2 + rng.uniform(-0.35, 0.35)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     centre = rng.uniform(0.6 * radius, size - 0.6 * radius, 2)
     polygons = [points @ stretch @ rotation.T + centre for points in outlines(name)]
     mask = np.zeros((size, size), np.uint8)
     fixed_point = [np.round(points * 16).astype(np.int32) for points in polygons]
     cv2.fillPoly(mask, fixed_point, 255, lineType=cv2.LINE_AA, shift=4)
-    return mask.astype(np.float32) / 255, polygons
+    return mask.astype(np.float32) / 255, polygons, radius
 
 
 def make_image(rng: np.random.Generator, size: int, max_objects: int,
@@ -137,13 +164,13 @@ def make_image(rng: np.random.Generator, size: int, max_objects: int,
     count = 0 if rng.random() < empty_ratio else int(rng.integers(1, max_objects + 1))
     for _ in range(count):
         label = int(rng.integers(len(CLASSES)))
-        mask, polygons = place_shape(rng, CLASSES[label], size)
+        mask, polygons, radius = place_shape(rng, CLASSES[label], size)
         # Objects overlap, but none is hidden by more than about a third.
         hidden = max((float((mask * other).sum() / max(other.sum(), 1)) for _, other, _ in objects), default=0)
         if hidden > 0.3:
             continue
         alpha = mask[..., None]
-        image = image * (1 - alpha) + texture(rng, size) * alpha
+        image = image * (1 - alpha) + surface(rng, CLASSES[label], size, radius) * alpha
         objects.append((label, mask, polygons))
     image += rng.normal(0, 4, image.shape).astype(np.float32)
     annotations = []

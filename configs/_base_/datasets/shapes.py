@@ -4,13 +4,13 @@ data_root = 'data/shapes/'
 metainfo = dict(
     classes=('circle', 'square', 'triangle', 'star', 'cross', 'ring'),
     palette=[(220, 20, 60), (30, 120, 255), (0, 170, 80), (255, 170, 0), (150, 60, 200), (0, 200, 200)])
-input_size = 240  # px
+input_size = 224  # px
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
-    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs')
 ]
 test_pipeline = [
