@@ -7,11 +7,11 @@ model = dict(
     data_preprocessor=dict(batch_augments=None),
     rpn_head=dict(
         anchor_generator=dict(
-            scales=[2, 3, 4.5, 7],  # 32 to 112 px
+            scales=[3, 4.5, 6.5, 9],  # 48 to 144 px
             ratios=[0.75, 1.0, 4 / 3])),
-    roi_head=dict(bbox_head=dict(num_classes=6)),
+    roi_head=dict(bbox_head=dict(num_classes=6, loss_cls=dict(loss_weight=2.0))),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=1000, max_per_img=300),
+        rpn_proposal=dict(nms_pre=1000, max_per_img=200),
         rcnn=dict(sampler=dict(type='RandomSampler', num=128, pos_fraction=0.5))),
     test_cfg=dict(rpn=dict(nms_pre=1000), rcnn=dict(score_thr=0.01, nms=dict(min_score=0.01))))
 
@@ -25,7 +25,7 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=0.0015, weight_decay=0.05),
     clip_grad=dict(max_norm=10, norm_type=2))
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 randomness = dict(seed=0)
