@@ -67,7 +67,7 @@ def test_custom_imports_are_set_once():
 def test_runs(path):
     """Builds; loss, predict and tensor mode run, and every trainable parameter gets a gradient."""
     cfg = load(path)
-    assert cfg.custom_imports.imports == ['mmthunder.models', 'mmthunder.engine']
+    assert cfg.custom_imports.imports == ['mmthunder.models', 'mmthunder.engine', 'mmthunder.datasets']
     for name in ('train_pipeline', 'test_pipeline'):
         Compose(cfg[name])
     model = small_model(cfg)

@@ -1,5 +1,6 @@
 # Makes mmdet see this package; the one place that does.
-custom_imports = dict(imports=['mmthunder.models', 'mmthunder.engine'], allow_failed_imports=False)
+custom_imports = dict(
+    imports=['mmthunder.models', 'mmthunder.engine', 'mmthunder.datasets'], allow_failed_imports=False)
 default_scope = 'mmdet'
 # mmengine's runner, with gloo on machines without a GPU and readable data errors.
 runner_type = 'ThunderRunner'

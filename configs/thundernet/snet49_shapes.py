@@ -7,7 +7,7 @@ model = dict(
     data_preprocessor=dict(batch_augments=None),
     rpn_head=dict(
         anchor_generator=dict(
-            scales=[3, 4.5, 6.5, 9],  # 48 to 144 px
+            scales=[4, 5.5, 7.5, 10],  # 64 to 160 px
             ratios=[0.75, 1.0, 4 / 3])),
     roi_head=dict(bbox_head=dict(num_classes=6, loss_cls=dict(loss_weight=2.0))),
     train_cfg=dict(
@@ -15,7 +15,7 @@ model = dict(
         rcnn=dict(sampler=dict(type='RandomSampler', num=128, pos_fraction=0.5))),
     test_cfg=dict(rpn=dict(nms_pre=1000), rcnn=dict(score_thr=0.01, nms=dict(min_score=0.01))))
 
-max_epochs = 4
+max_epochs = 5
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

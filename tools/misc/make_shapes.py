@@ -133,7 +133,7 @@ def place_shape(rng: np.random.Generator, name: str, size: int) -> Tuple[np.ndar
         tuple[np.ndarray, list[np.ndarray], float]: Opacity from 0 to 1, (size, size), the polygons and
         the radius, both in pixels.
     """
-    radius = float(size * np.exp(rng.uniform(np.log(0.12), np.log(0.3))))
+    radius = float(size * np.exp(rng.uniform(np.log(0.16), np.log(0.33))))
     stretch = np.diag(radius * np.array([1, rng.uniform(0.8, 1)]))
     angle = np.pi / 2 + rng.uniform(-0.35, 0.35)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -217,7 +217,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--train', type=int, default=1400, help='training images')
     parser.add_argument('--val', type=int, default=300, help='held-out images')
     parser.add_argument('--size', type=int, default=320, help='side of an image, in pixels')
-    parser.add_argument('--max-objects', type=int, default=5, help='most objects of an image')
+    parser.add_argument('--max-objects', type=int, default=4, help='most objects of an image')
     parser.add_argument('--empty-ratio', type=float, default=0.05, help='share of images without objects')
     parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
     parser.add_argument('--force', action='store_true', help='replace an existing folder')

@@ -6,7 +6,7 @@ from typing import List
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 
 def _listing(name: str, keys: List[str]) -> str:
@@ -45,6 +45,6 @@ class CheckpointFitHook(Hook):
             details = '; '.join(
                 filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),
                               _listing('keys have other shapes', shapes))))
-            source = runner._load_from or f'the latest checkpoint of {runner.work_dir}'
+            source = runner._load_from or find_latest_checkpoint(runner.work_dir)
             raise ValueError(f'{source}: this checkpoint is of another architecture than the config: of '
                              f'{len(wanted)} keys, {details}; use the config that it was trained with')

@@ -24,9 +24,10 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
+        return torch.from_numpy(value) if value.dtype.kind in 'biuf' else value.tolist()
     if isinstance(value, dict):
-        return type(value)((key, _to_plain(item)) for key, item in value.items())
+        # Subclasses such as mmengine's ConfigDict become plain too.
+        return {key: _to_plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_to_plain(item) for item in value)
     return value

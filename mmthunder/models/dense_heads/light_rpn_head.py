@@ -2,6 +2,7 @@
 
 from typing import List, Tuple
 
+import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
@@ -73,4 +74,6 @@ class LightRPNHead(RPNHead):
 
     def forward_single(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         """Compute logits and deltas of the one level; see :meth:`forward`."""
-        return self.rpn_cls(x), self.rpn_reg(x)
+        outs = self.rpn_cls(x), self.rpn_reg(x)
+        # Under autocast too: mmcv's NMS has no bfloat16, and boxes need more than its 8 bits.
+        return tuple(out.to(torch.promote_types(out.dtype, torch.float32)) for out in outs)

@@ -171,12 +171,15 @@ def test_in_channels():
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3, 4, 5])
 def test_frozen_stages(frozen_stages, norm_eval):
     model = tiny(frozen_stages=frozen_stages, norm_eval=norm_eval)
+    parts = [STEM, *((name, ) for name in LAYERS)]
+    for i, names in enumerate(parts):  # as made, too, which is what the optimiser sees
+        assert all(p.requires_grad == (i > frozen_stages) for name in names for p in getattr(model, name).parameters())
     model.train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     outs = model(torch.randn(2, 3, 64, 64))
     if frozen_stages < 5:
         sum(x.sum() for x in outs).backward()
-    for i, names in enumerate([STEM, *((name, ) for name in LAYERS)]):
+    for i, names in enumerate(parts):
         frozen = i <= frozen_stages
         for module in (getattr(model, name) for name in names):
             assert all(p.requires_grad != frozen and (p.grad is None) == frozen for p in module.parameters())

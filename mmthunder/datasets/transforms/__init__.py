@@ -1,0 +1,3 @@
+from .loading import LoadNamedImage
+
+__all__ = ['LoadNamedImage']
