@@ -54,9 +54,8 @@ def test_an_image_does_not_depend_on_how_many_there_are(make_shapes, tmp_path):
 def test_boxes_are_the_pixels_extent(make_shapes, monkeypatch):
     """White shapes on black: the box is where the image is white."""
     for i in range(60):
-        textures = iter((0., 255.))
-        monkeypatch.setattr(make_shapes, 'texture', lambda rng, size, textures=textures: np.full((size, size, 3), next(
-            textures), np.float32))
+        monkeypatch.setattr(make_shapes, 'texture', lambda rng, size: np.zeros((size, size, 3), np.float32))
+        monkeypatch.setattr(make_shapes, 'surface', lambda rng, name, size, radius: np.full((size, size, 3), 255.))
         image, objects = make_shapes.make_image(np.random.default_rng(i), 80, 1, 0.)
         (x, y, w, h), = (a['bbox'] for a in objects)
         white = image[..., 0] > 127.5
