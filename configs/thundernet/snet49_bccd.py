@@ -34,7 +34,7 @@ model = dict(
                 add_gt_as_proposals=True,
                 pos_sampler=dict(type='InstanceBalancedPosSampler'),
                 neg_sampler=dict(type='RandomSampler')))),
-    test_cfg=dict(rpn=dict(max_per_img=500), rcnn=dict(score_thr=0.01, nms=dict(min_score=0.01))))
+    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=500), rcnn=dict(score_thr=0.01, nms=dict(min_score=0.01))))
 
 max_epochs = 8  # of 10 passes over the 205 photographs each
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=2)

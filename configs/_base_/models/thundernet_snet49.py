@@ -83,5 +83,5 @@ model = dict(
             pos_weight=-1,
             debug=False)),
     test_cfg=dict(
-        rpn=dict(nms_pre=2000, max_per_img=200, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
+        rpn=dict(nms_pre=1000, max_per_img=200, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
         rcnn=dict(score_thr=0.05, nms=dict(type='soft_nms', iou_threshold=0.5, min_score=0.05), max_per_img=100)))
