@@ -17,6 +17,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
+import mmthunder.datasets  # noqa: F401  registers
 import mmthunder.engine  # noqa: F401  registers
 import mmthunder.models  # noqa: F401  registers
 

@@ -1,0 +1,40 @@
+import re
+
+import cv2
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+from mmdet.registry import TRANSFORMS
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_reads_like_mmcv(tmp_path, channels):
+    """Grayscale and transparent files too, always as three channels."""
+    file = str(tmp_path / 'image.png')
+    cv2.imwrite(file, np.random.default_rng(0).integers(0, 255, (5, 7, channels), dtype=np.uint8))
+    results = TRANSFORMS.build(dict(type='LoadNamedImage')).transform(dict(img_path=file))
+    expected = LoadImageFromFile().transform(dict(img_path=file))
+    assert results['img'].shape == (5, 7, 3)
+    assert np.array_equal(results['img'], expected['img'])
+    assert results['img_shape'] == results['ori_shape'] == (5, 7)
+
+
+@pytest.mark.parametrize('content', [b'', b'text', b'\xff\xd8\xff\xe0\x00\x10JFIF'])
+def test_unreadable_files_are_named(tmp_path, content):
+    file = tmp_path / 'image.jpg'
+    file.write_bytes(content)
+    load = TRANSFORMS.build(dict(type='LoadNamedImage'))
+    with pytest.raises(ValueError, match=f'^{re.escape(str(file))}: not a readable image; replace'):
+        load.transform(dict(img_path=str(file)))
+
+
+def test_ignore_empty(tmp_path):
+    """mmcv's argument keeps its meaning."""
+    (tmp_path / 'image.jpg').write_bytes(b'')
+    load = TRANSFORMS.build(dict(type='LoadNamedImage', ignore_empty=True))
+    assert load.transform(dict(img_path=str(tmp_path / 'image.jpg'))) is None
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / 'image.jpg'))):
+        TRANSFORMS.build(dict(type='LoadNamedImage')).transform(dict(img_path=str(tmp_path / 'image.jpg')))
