@@ -161,6 +161,10 @@ class SNet(BaseModule):
                              f'of the {len(stages)} stages of stage_channels {stages}')
         if any(width % 2 for width in stages):
             raise ValueError(f'SNet: stage_channels {stages} must be even, since a block splits them in two')
+        widths = (stem, *stages)
+        if any(after <= before for before, after in zip(widths, widths[1:])):
+            raise ValueError(f'SNet: stem_channels and stage_channels {widths} must grow from each to the next, since '
+                             'a block of stride 2 keeps the input width in one of its branches')
         if kernel_size % 2 == 0:
             raise ValueError(f'SNet: kernel_size {kernel_size} must be odd to keep the map size')
         if not out_indices or not set(out_indices) <= set(range(len(stages))):

@@ -28,7 +28,7 @@ class LightRPNHead(RPNHead):
         kwargs: Arguments of :class:`mmdet.models.RPNHead`.
 
     Raises:
-        ValueError: If the anchor generator has more than one level.
+        ValueError: If the anchor generator has more than one level, or the kernel is even.
     """
 
     def __init__(self,
@@ -38,6 +38,8 @@ class LightRPNHead(RPNHead):
                  depthwise: bool = True,
                  norm_cfg: ConfigType = dict(type='BN'),
                  **kwargs) -> None:
+        if kernel_size % 2 == 0:
+            raise ValueError(f'LightRPNHead: kernel_size {kernel_size} must be odd to keep the map size')
         self.kernel_size = kernel_size
         self.depthwise = depthwise
         self.norm_cfg = norm_cfg

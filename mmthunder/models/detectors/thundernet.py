@@ -28,7 +28,7 @@ class ThunderNet(TwoStageDetector):
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Raises:
-        ValueError: If the channels of the parts do not fit.
+        ValueError: If the channels, bins or strides of the parts do not fit.
     """
 
     def __init__(self,
@@ -51,17 +51,21 @@ class ThunderNet(TwoStageDetector):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg)
         self.sam = MODELS.build(sam) if sam is not None else None
-        self._check_channels()
+        self._check_fit()
 
-    def _check_channels(self) -> None:
-        """Refuse parts whose channels do not fit, before the first forward does it less clearly."""
+    def _check_fit(self) -> None:
+        """Refuse parts that do not fit each other, before the first forward does it less clearly."""
         extractor = self.roi_head.bbox_roi_extractor
         bins = extractor.roi_layers[0].output_size
         pairs = [('rpn_head.in_channels', self.rpn_head.in_channels, 'neck.out_channels', self.neck.out_channels),
                  ('bbox_roi_extractor.out_channels times the bins', extractor.out_channels * bins[0] * bins[1],
                   'neck.out_channels', self.neck.out_channels),
                  ('bbox_head.in_channels', self.roi_head.bbox_head.in_channels, 'bbox_roi_extractor.out_channels',
-                  extractor.out_channels)]
+                  extractor.out_channels),
+                 ('bbox_head.roi_feat_size', tuple(self.roi_head.bbox_head.roi_feat_size), 'roi_layer.output_size',
+                  tuple(bins)),
+                 ('bbox_roi_extractor.featmap_strides', extractor.featmap_strides[0], 'anchor_generator.strides',
+                  self.rpn_head.prior_generator.strides[0][0])]
         if self.sam is not None:
             pairs += [('sam.in_channels', self.sam.in_channels, 'rpn_head.feat_channels', self.rpn_head.feat_channels),
                       ('sam.out_channels', self.sam.out_channels, 'neck.out_channels', self.neck.out_channels)]

@@ -172,6 +172,8 @@ def test_with_cp_changes_no_result(monkeypatch):
     (dict(stage_repeats=(4, 8)), r'stage_repeats \(4, 8\) must give at least one block'),
     (dict(stage_repeats=(4, 0, 4)), 'at least one block'),
     (dict(stage_channels=(8, 13, 16)), r'stage_channels \(8, 13, 16\) must be even'),
+    (dict(stage_channels=(8, 8, 16)), r'\(4, 8, 8, 16\) must grow'),
+    (dict(stage_channels=(8, 16, 12)), 'must grow'),
     (dict(kernel_size=4), 'kernel_size 4 must be odd'),
     (dict(out_indices=()), r'out_indices \(\) must be among \(0, 1, 2\)'),
     (dict(out_indices=(1, 3)), r'out_indices \(1, 3\) must be among'),

@@ -48,6 +48,11 @@ def test_more_than_one_level(strides):
         make_head(strides)
 
 
+def test_even_kernel():
+    with pytest.raises(ValueError, match='LightRPNHead: kernel_size 4 must be odd'):
+        LightRPNHead(245, kernel_size=4)
+
+
 def test_release_golden(shared):
     weights = torch.load(shared / 'golden/release_layout_random.pth', weights_only=True)['state_dict']
     golden = torch.load(shared / 'golden/release_layout_expected.pth', weights_only=True)

@@ -184,8 +184,10 @@ def test_no_proposals(model, monkeypatch):
     ({'sam.in_channels': 128}, 'sam.in_channels is 128, but rpn_head.feat_channels is 256'),
     ({'rpn_head.feat_channels': 128}, 'sam.in_channels is 256, but rpn_head.feat_channels is 128'),
     ({'sam.out_channels': 128}, 'sam.out_channels is 128, but neck.out_channels is 245'),
+    ({'roi_head.bbox_head.roi_feat_size': 5}, r'roi_feat_size is \(5, 5\), but roi_layer.output_size is \(7, 7\)'),
+    ({'roi_head.bbox_roi_extractor.featmap_strides': [32]}, 'strides is 32, but anchor_generator.strides is 16'),
 ])
-def test_channels_that_do_not_fit(tiny_model, changes, match):
+def test_parts_that_do_not_fit(tiny_model, changes, match):
     cfg = Config(dict(model=tiny_model))
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     with pytest.raises(ValueError, match=f'ThunderNet: .*{match}'):
