@@ -1,0 +1,4 @@
+# Without SAM.
+_base_ = './snet49_shapes_2e.py'
+
+model = dict(sam=None)
