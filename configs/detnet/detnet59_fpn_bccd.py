@@ -1,4 +1,5 @@
-# Faster R-CNN with DetNet-59 and FPN on BCCD at half its resolution, from scratch: a short run for a CPU.
+# Faster R-CNN with DetNet-59 and FPN on BCCD at half its resolution, from scratch: a short run for a CPU,
+# in half the time with --amp.
 _base_ = [
     '../_base_/models/faster_rcnn_detnet59_fpn.py', '../_base_/datasets/bccd.py', '../_base_/default_runtime.py'
 ]
@@ -8,7 +9,9 @@ model = dict(
     backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),
     rpn_head=dict(anchor_generator=dict(scales=[4])),  # 16 to 256 px
     # RoIs of less than 56 px from P2, and each doubling of that a map up: half of what is usual at 800 px.
-    roi_head=dict(bbox_roi_extractor=dict(finest_scale=28), bbox_head=dict(num_classes=3)),
+    # Two samples a bin and axis: as many as the RoI has cells, the default, takes a fifth of a step on a CPU.
+    roi_head=dict(
+        bbox_roi_extractor=dict(finest_scale=28, roi_layer=dict(sampling_ratio=2)), bbox_head=dict(num_classes=3)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)))
 

@@ -7,7 +7,9 @@ model = dict(
     # Batch statistics of two of six images would differ too much from those that tests use.
     backbone=dict(frozen_stages=-1, norm_cfg=dict(type='GN', num_groups=32), norm_eval=False, init_cfg=None),
     rpn_head=dict(anchor_generator=dict(scales=[4])),  # 16 to 256 px
-    roi_head=dict(bbox_roi_extractor=dict(finest_scale=28), mask_roi_extractor=dict(finest_scale=28)),
+    roi_head=dict(
+        bbox_roi_extractor=dict(finest_scale=28, roi_layer=dict(sampling_ratio=2)),
+        mask_roi_extractor=dict(finest_scale=28, roi_layer=dict(sampling_ratio=2))),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)))
 

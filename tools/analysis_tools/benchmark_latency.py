@@ -4,8 +4,8 @@
 
 Every round calls each model once, so that a machine that slows down does so for all of them; ratios
 are taken round by round. A call goes from a uint8 image in memory to boxes: through mmdet's
-``test_step`` for a config, through ``model([image])`` for torchvision's models. Weights are random
-unless a checkpoint is given, so all models use the same score threshold.
+``test_step`` for a config, through ``model([image])`` for torchvision's models. Each model has its own
+score threshold; ``--score-thr`` gives all the same. Weights are random unless a checkpoint is given.
 """
 
 import argparse
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1, help='threads of torch')
     parser.add_argument('--rounds', type=int, default=50, help='rounds that count')
     parser.add_argument('--warmup', type=int, default=5, help='rounds before them')
-    parser.add_argument('--score-thr', type=float, default=0.05, help='score threshold of all models')
+    parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
     parser.add_argument('--peers', nargs='*', default=PEERS, help='torchvision detectors to time beside them')
     args = parser.parse_args()
     if args.checkpoint and len(args.configs) > 1:
@@ -156,8 +156,9 @@ def main() -> None:
     calls.update({name: peer_call(name, images, args.score_thr) for name in args.peers})
     with torch.inference_mode():
         times = time_rounds(calls, args.rounds, args.warmup)
+    threshold = 'own score thresholds' if args.score_thr is None else f'score threshold {args.score_thr}'
     print(f'{cpu_name()}; torch {torch.__version__}, torchvision {torchvision.__version__}, mmdet '
-          f'{mmdet.__version__}; eager, {args.threads} thread(s), batch {args.batch}, {args.size} px, '
+          f'{mmdet.__version__}; eager, {args.threads} thread(s), batch {args.batch}, {args.size} px, {threshold}, '
           f'{args.rounds} rounds after {args.warmup}\n')
     print(markdown(times, list(args.peers)))
 

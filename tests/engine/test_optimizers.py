@@ -1,0 +1,76 @@
+import pytest
+import torch
+from mmdet.registry import OPTIM_WRAPPERS
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from mmthunder.engine import CPUAmpOptimWrapper
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='--amp is mmengine\'s own on CUDA')
+
+
+class Head(nn.Module):
+    """Returns its dtype's traces: float, integer and nested outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        out = self.fc(x)
+        self.computed_in = out.dtype
+        return out, [out, torch.ones(2, dtype=torch.long)]
+
+
+class Model(BaseModel):
+    """A model with one part that amp knows and one that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neck = Head()
+        self.other = Head()
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        out, (_, integers) = self.neck(inputs)
+        assert out.dtype == torch.float32 and integers.dtype == torch.long
+        other, _ = self.other(inputs)
+        return dict(loss=(out + other).square().mean())
+
+
+def build(model: nn.Module, **kwargs) -> OptimWrapper:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return OPTIM_WRAPPERS.build(dict(type='AmpOptimWrapper', **kwargs), default_args=dict(optimizer=optimizer))
+
+
+def test_amp_is_bfloat16_of_the_parts():
+    torch.manual_seed(0)
+    model = Model()
+    before = model.neck.fc.weight.detach().clone()
+    # What mmdet's train.py sets for --amp.
+    wrapper = build(model, loss_scale='dynamic')
+    assert isinstance(wrapper, CPUAmpOptimWrapper)
+    loss = model.train_step(dict(inputs=torch.rand(3, 4), data_samples=None), wrapper)['loss']
+    assert torch.isfinite(loss)
+    assert model.neck.computed_in == torch.bfloat16 and model.other.computed_in == torch.float32
+    assert model.neck.fc.weight.dtype == torch.float32
+    assert not torch.equal(model.neck.fc.weight, before)
+    # Outside a step, and so in tests, everything is float32.
+    model(torch.rand(3, 4))
+    assert model.neck.computed_in == torch.float32
+    assert 'forward' not in vars(model.neck)
+
+
+def test_an_error_leaves_the_model_as_it_was():
+    model = Model()
+    wrapper = build(model)
+    with pytest.raises(RuntimeError), wrapper.optim_context(model):
+        model(torch.rand(3, 5))
+    model(torch.rand(3, 4))
+    assert model.neck.computed_in == torch.float32
+
+
+def test_other_dtypes_are_refused():
+    assert isinstance(build(Model(), dtype='bfloat16'), CPUAmpOptimWrapper)
+    with pytest.raises(ValueError, match='float16 is not supported on CPU; use bfloat16'):
+        build(Model(), dtype='float16')
