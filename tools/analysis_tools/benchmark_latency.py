@@ -4,17 +4,19 @@
 
 Every round calls each model once, so that a machine that slows down does so for all of them; ratios
 are taken round by round. A call goes from a uint8 image in memory to boxes: through mmdet's
-``test_step`` for a config, through ``model([image])`` for torchvision's models. Each model has its own
-score threshold; ``--score-thr`` gives all the same. Weights are random unless a checkpoint is given.
+``test_step`` for a config, through ``model([image])`` for torchvision's models, whose images have the
+first config's size. Each model has its own score threshold; ``--score-thr`` gives all the same. Weights
+are random unless a checkpoint is given.
 """
 
 import argparse
+import csv
 import logging
 import platform
 import statistics
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 import mmdet
 import numpy as np
@@ -64,6 +66,19 @@ def build_detector(config: str, checkpoint: Optional[str], score_thr: Optional[f
     else:
         model.init_weights()
     return model.eval()
+
+
+def test_size(config: str) -> Tuple[int, int]:
+    """Read the (height, width) that a config's test images are resized to.
+
+    Raises:
+        ValueError: If its test pipeline has no ``Resize`` with a scale.
+    """
+    for step in Config.fromfile(config).test_dataloader.dataset.pipeline:
+        if step.type == 'Resize' and 'scale' in step:
+            width, height = step.scale
+            return height, width
+    raise ValueError(f'{config}: its test pipeline has no Resize with a scale; give --size')
 
 
 def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callable[[], object]:
@@ -130,37 +145,55 @@ def markdown(times: Dict[str, List[float]], references: List[str]) -> str:
     return '\n'.join(f'| {line} |' for line in lines)
 
 
+def write_csv(times: Dict[str, List[float]], path: str) -> None:
+    """Write median, 10th and 90th percentile of each model."""
+    with open(path, 'w', newline='') as f:
+        writer = csv.writer(f)
+        writer.writerow(['model', 'median_ms', 'p10_ms', 'p90_ms'])
+        for name, values in times.items():
+            writer.writerow([name, *(round(float(value), 2) for value in np.percentile(values, (50, 10, 90)))])
+
+
 def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+', help='configs to time')
     parser.add_argument('--checkpoint', help='weights, where there is one config')
-    parser.add_argument('--size', type=int, default=320, help='side of the images, in pixels')
+    parser.add_argument('--size', type=int, help="side of the images, in pixels; each config's own if not given")
     parser.add_argument('--batch', type=int, default=1, help='images of a call')
     parser.add_argument('--threads', type=int, default=1, help='threads of torch')
     parser.add_argument('--rounds', type=int, default=50, help='rounds that count')
     parser.add_argument('--warmup', type=int, default=5, help='rounds before them')
     parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
     parser.add_argument('--peers', nargs='*', default=PEERS, help='torchvision detectors to time beside them')
+    parser.add_argument('--csv', help='file for the medians and percentiles')
     args = parser.parse_args()
     if args.checkpoint and len(args.configs) > 1:
         parser.error('--checkpoint needs exactly one config')
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    images = [torch.randint(0, 256, (3, args.size, args.size), dtype=torch.uint8) for _ in range(args.batch)]
-    calls = {
-        Path(config).stem: detector_call(build_detector(config, args.checkpoint, args.score_thr), images)
-        for config in args.configs
+    sizes = {config: (args.size, args.size) if args.size else test_size(config) for config in args.configs}
+    images = {
+        size: [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(args.batch)]
+        for size in sizes.values()
     }
-    calls.update({name: peer_call(name, images, args.score_thr) for name in args.peers})
+    calls = {
+        Path(config).stem: detector_call(build_detector(config, args.checkpoint, args.score_thr), images[size])
+        for config, size in sizes.items()
+    }
+    first_images = images[sizes[args.configs[0]]]
+    calls.update({name: peer_call(name, first_images, args.score_thr) for name in args.peers})
     with torch.inference_mode():
         times = time_rounds(calls, args.rounds, args.warmup)
     threshold = 'own score thresholds' if args.score_thr is None else f'score threshold {args.score_thr}'
+    pixels = ', '.join(f'{width}x{height}' for height, width in images)
     print(f'{cpu_name()}; torch {torch.__version__}, torchvision {torchvision.__version__}, mmdet '
-          f'{mmdet.__version__}; eager, {args.threads} thread(s), batch {args.batch}, {args.size} px, {threshold}, '
+          f'{mmdet.__version__}; eager, {args.threads} thread(s), batch {args.batch}, {pixels} px, {threshold}, '
           f'{args.rounds} rounds after {args.warmup}\n')
     print(markdown(times, list(args.peers)))
+    if args.csv:
+        write_csv(times, args.csv)
 
 
 if __name__ == '__main__':
