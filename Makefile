@@ -14,7 +14,7 @@ env:
 train: env
 	@test -d data/shapes || { echo '[train] writing the data set data/shapes (about 20 seconds) ...'; \
 		python tools/misc/make_shapes.py --out data/shapes; }
-	@echo '[train] training $(CONFIG) (about 7 minutes on 2 cores) ...'
+	@echo '[train] training $(CONFIG) (about 6 minutes on 2 cores) ...'
 	@mim train mmdet $(CONFIG) --work-dir $(WORK_DIR)
 	@echo '[train] testing the checkpoint and drawing the held-out images (about 1 minute) ...'
 	@rm -rf $(WORK_DIR)/test

@@ -114,6 +114,8 @@ install_all() {
   step "installing torch and torchvision (about 2 minutes)" pip_install -r requirements/torch.txt
   # mmengine and the rest come first: importing mmcv.ops, the test of its wheel, needs them.
   step "installing mmengine, mmdet and mim (about 30 seconds)" pip_install -r requirements/mmdet.txt -r requirements/dev.txt
+  step "installing the runtimes and mmpretrain (about 2 minutes)" \
+    pip_install -r requirements/export.txt -r requirements/pretrain.txt
   "$VENV/bin/python" -c 'import cv2' 2>/dev/null ||
     step "replacing OpenCV by its headless build (this machine has no libGL)" install_headless_opencv
   "$VENV/bin/python" -c 'import mmcv.ops' 2>/dev/null || install_mmcv
