@@ -2,7 +2,7 @@
 # fits them if boxes, masks, losses and evaluation are right. Not a model to use.
 _base_ = './mask_detnet59_fpn_coco.py'
 
-scale = (448, 336)  # px
+scale = (384, 288)  # px
 model = dict(
     # Batch statistics of two of six images would differ too much from those that tests use.
     backbone=dict(frozen_stages=-1, norm_cfg=dict(type='GN', num_groups=32), norm_eval=False, init_cfg=None),
@@ -10,7 +10,7 @@ model = dict(
     roi_head=dict(
         bbox_roi_extractor=dict(finest_scale=28, roi_layer=dict(sampling_ratio=2)),
         mask_roi_extractor=dict(finest_scale=28, roi_layer=dict(sampling_ratio=2))),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=128))),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)))
 
 images = dict(ann_file='annotations/instances_val2017.json', data_prefix=dict(img='val2017/'), indices=6)
@@ -35,8 +35,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_delete_=True, type='CocoMetric', metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
 
-max_iters = 600  # 200 passes over the six images
-train_cfg = dict(max_iters=max_iters, val_interval=200)
+max_iters = 480  # 160 passes over the six images
+train_cfg = dict(max_iters=max_iters, val_interval=160)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', begin=0, end=max_iters, by_epoch=False)
@@ -46,6 +46,6 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.0003, weight_decay=0.0001),
     clip_grad=dict(max_norm=10, norm_type=2))
-default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=160), logger=dict(interval=10))
 auto_scale_lr = dict(base_batch_size=2)
 randomness = dict(seed=0)
