@@ -226,7 +226,7 @@ class Run:
             r'^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*$', self.output.read_text(errors='replace'), re.M
         )
         errors = [error for error in errors if not error.startswith('subprocess.CalledProcessError')]
-        return errors[-1] if errors else 'stopped without an error message'
+        return errors[-1] if errors else 'ended without an error message'
 
 
 class Job:
@@ -299,7 +299,7 @@ class Job:
         """
         if self.command is not None and self.process.poll() is not None:
             if self.process.returncode != 0:
-                raise RunError(self.run.error())
+                raise RunError(f'{self.run.error()} (exit status {self.process.returncode})')
             self._next()
         return self.command is None
 
@@ -358,7 +358,7 @@ def train(runs: List[Run], devices: List[Optional[str]], collect: Callable[[], N
     running: Dict[int, Job] = {}  # by number of the device
 
     def fail(run: Run, error: RunError) -> None:
-        failed[str(run)] = f'{error} (see {run.output})'
+        failed[str(run)] = f'{error}; see {run.output}'
         progress.tell(run, f'FAILED: {failed[str(run)]}')
 
     try:
@@ -588,7 +588,6 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     failed: Dict[str, str] = {}
     if not args.collect_only:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             failed = train(runs, args.devices or [None], lambda: collect(runs, args.work_dir))
         except KeyboardInterrupt:
@@ -612,4 +611,5 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the commands as Ctrl-C does
     sys.exit(min(main(), 1))

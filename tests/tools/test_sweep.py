@@ -156,7 +156,7 @@ def test_train(sweep, make_runs, fake_training, capsys):
         collected.append([run.status() for run in runs].count('done'))
 
     failed = sweep.train(runs, ['cuda:3', 'cpu'], collect)
-    assert failed == {'first seed 1': f'ValueError: the data are gone (see {runs[1].output})'}
+    assert failed == {'first seed 1': f'ValueError: the data are gone (exit status 1); see {runs[1].output}'}
     assert [run.status() for run in runs] == ['done', 'not started', 'done', 'done']
     assert [next(run.work_dir.glob('*/device')).read_text() for run in (runs[0], runs[2])] == ['3', '']
     assert len(collected) == 4 and collected[-1] == 3
