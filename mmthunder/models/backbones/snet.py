@@ -1,6 +1,6 @@
 """SNet, the backbone of ThunderNet (paper section 3.1, Table 1)."""
 
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 import torch.utils.checkpoint as cp
@@ -24,6 +24,7 @@ class SNetBlock(BaseModule):
         out_channels (int): Channels of the output.
         kernel_size (int): Depthwise kernel, in cells. Defaults to 5.
         stride (int): 1 or 2. Defaults to 1.
+        depthwise_repeats (int): Depthwise convolutions in a row; the first has the stride. Defaults to 1.
         norm_cfg (dict): Normalisation after each convolution. Defaults to ``dict(type='BN')``.
         with_cp (bool): Whether to trade compute for memory by checkpointing. Defaults to False.
         init_cfg (dict, optional): Initialisation. Defaults to None.
@@ -34,6 +35,7 @@ class SNetBlock(BaseModule):
                  out_channels: int,
                  kernel_size: int = 5,
                  stride: int = 1,
+                 depthwise_repeats: int = 1,
                  norm_cfg: ConfigType = dict(type='BN'),
                  with_cp: bool = False,
                  init_cfg: OptMultiConfig = None) -> None:
@@ -47,22 +49,24 @@ class SNetBlock(BaseModule):
         def pointwise(cin: int, cout: int) -> ConvModule:
             return ConvModule(cin, cout, 1, norm_cfg=norm_cfg)
 
-        def depthwise(channels: int) -> ConvModule:
-            return ConvModule(
-                channels,
-                channels,
-                kernel_size,
-                stride=stride,
-                padding=kernel_size // 2,
-                groups=channels,
-                norm_cfg=norm_cfg,
-                act_cfg=None)
+        def depthwise(channels: int) -> List[ConvModule]:
+            return [
+                ConvModule(
+                    channels,
+                    channels,
+                    kernel_size,
+                    stride=stride if i == 0 else 1,
+                    padding=kernel_size // 2,
+                    groups=channels,
+                    norm_cfg=norm_cfg,
+                    act_cfg=None) for i in range(depthwise_repeats)
+            ]
 
         self.branch = nn.Sequential(
-            pointwise(branch_in, mid_channels), depthwise(mid_channels),
+            pointwise(branch_in, mid_channels), *depthwise(mid_channels),
             pointwise(mid_channels, out_channels - left_out))
         if stride == 2:
-            self.branch_left = nn.Sequential(depthwise(in_channels), pointwise(in_channels, left_out))
+            self.branch_left = nn.Sequential(*depthwise(in_channels), pointwise(in_channels, left_out))
 
     def _forward(self, x: Tensor) -> Tensor:
         if self.stride == 2:
@@ -101,6 +105,7 @@ class SNet(BaseModule):
             to (4, 8, 4).
         conv5_channels (int, optional): Overrides Conv5's width; 0 removes Conv5. Defaults to None.
         kernel_size (int): Depthwise kernel, in cells; odd. Defaults to 5.
+        depthwise_repeats (int): Depthwise convolutions in a row, in place of one. Defaults to 1.
         in_channels (int): Channels of the image. Defaults to 3.
         out_indices (Sequence[int]): Which maps to return: 0, 1, 2 for strides 8, 16, 32 pixels.
             Defaults to (1, 2).
@@ -137,6 +142,7 @@ class SNet(BaseModule):
                  stage_repeats: Sequence[int] = (4, 8, 4),
                  conv5_channels: Optional[int] = None,
                  kernel_size: int = 5,
+                 depthwise_repeats: int = 1,
                  in_channels: int = 3,
                  out_indices: Sequence[int] = (1, 2),
                  frozen_stages: int = -1,
@@ -167,6 +173,8 @@ class SNet(BaseModule):
                              'a block of stride 2 keeps the input width in one of its branches')
         if kernel_size % 2 == 0:
             raise ValueError(f'SNet: kernel_size {kernel_size} must be odd to keep the map size')
+        if depthwise_repeats < 1:
+            raise ValueError(f'SNet: depthwise_repeats {depthwise_repeats} must be at least 1')
         if not out_indices or not set(out_indices) <= set(range(len(stages))):
             raise ValueError(f'SNet: out_indices {tuple(out_indices)} must be among {tuple(range(len(stages)))}')
         if not -1 <= frozen_stages <= len(stages):
@@ -189,6 +197,7 @@ class SNet(BaseModule):
                         channels,
                         kernel_size=kernel_size,
                         stride=2 if i == 0 else 1,
+                        depthwise_repeats=depthwise_repeats,
                         norm_cfg=norm_cfg,
                         with_cp=with_cp))
                 width = channels

@@ -86,6 +86,21 @@ def test_kernel_size(kernel_size):
     assert model(torch.randn(1, 3, 65, 65))[0].shape[-2:] == (5, 5)
 
 
+def test_depthwise_repeats():
+    """Two 3x3 depthwise convolutions in a row see as far as one 5x5."""
+    block = SNetBlock(6, 20, kernel_size=3, stride=2, depthwise_repeats=2)
+    for branch, channels, first in ((block.branch, 10, 1), (block.branch_left, 6, 0)):
+        convs = [(conv.kernel_size, conv.stride, conv.groups, conv.with_activation) for conv in branch]
+        depthwise = [((3, 3), (2, 2), channels, False), ((3, 3), (1, 1), channels, False)]
+        assert convs[first:first + 2] == depthwise
+        assert all(kernel == (1, 1) for kernel, *_ in convs[:first] + convs[first + 2:])
+    assert block.eval()(torch.randn(1, 6, 9, 7)).shape == (1, 20, 5, 4)
+    model = tiny(kernel_size=3, depthwise_repeats=2)
+    assert sum(isinstance(m, torch.nn.Conv2d) and m.groups > 1 for m in model.modules()) == 2 * (2 + 2 + 1 + 3)
+    x = torch.randn(1, 3, 64, 96)
+    assert [out.shape for out in model.eval()(x)] == [out.shape for out in tiny().eval()(x)]
+
+
 def test_in_channels():
     assert tiny(in_channels=1).eval()(torch.randn(1, 1, 64, 64))[0].shape == (1, 12, 4, 4)
 
@@ -175,6 +190,7 @@ def test_with_cp_changes_no_result(monkeypatch):
     (dict(stage_channels=(8, 8, 16)), r'\(4, 8, 8, 16\) must grow'),
     (dict(stage_channels=(8, 16, 12)), 'must grow'),
     (dict(kernel_size=4), 'kernel_size 4 must be odd'),
+    (dict(depthwise_repeats=0), 'depthwise_repeats 0 must be at least 1'),
     (dict(out_indices=()), r'out_indices \(\) must be among \(0, 1, 2\)'),
     (dict(out_indices=(1, 3)), r'out_indices \(1, 3\) must be among'),
     (dict(out_indices=(-1, )), 'must be among'),
