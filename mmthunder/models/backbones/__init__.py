@@ -1,4 +1,5 @@
 from .detnet import DetNet
+from .small_xception import SmallXception
 from .snet import SNet
 
-__all__ = ['DetNet', 'SNet']
+__all__ = ['DetNet', 'SNet', 'SmallXception']
