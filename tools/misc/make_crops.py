@@ -1,0 +1,150 @@
+"""Writes the objects of a detection data set as a classification data set.
+
+Each annotated object becomes a picture of its box with a margin, in the folder of its class; places
+without objects become the class `background`. The layout is ImageNet's (`train/CLASS/*.jpg`,
+`val/CLASS/*.jpg`), so that a backbone can be pretrained on the data set that its detector is for. The
+data sets and splits are those of a detector's config.
+
+    python tools/misc/make_crops.py configs/thundernet/snet49_bccd.py --out data/bccd_crops
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+import cv2
+import numpy as np
+from mmdet.registry import DATASETS
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from torch.utils.data import Dataset
+
+from mmthunder.engine.runner.dataset_check import base_datasets
+
+BACKGROUND = 'background'
+
+
+def window(box: np.ndarray, margin: float, width: int, height: int) -> Tuple[int, int, int, int]:
+    """Find the square around a box, moved into the image where it sticks out.
+
+    Args:
+        box (np.ndarray): x1, y1, x2, y2 in pixels.
+        margin (float): Side of the square, in sides of the box (the longer one).
+        width (int): Width of the image, in pixels.
+        height (int): Height of the image, in pixels.
+
+    Returns:
+        tuple[int, int, int, int]: x1, y1, x2, y2 in pixels, inside the image; no square where the image
+        is too narrow for it.
+    """
+    limits = np.array([width, height])
+    side = round(margin * max(box[2] - box[0], box[3] - box[1]))
+    size = np.minimum(max(side, 1), limits)
+    start = np.round((box[:2] + box[2:] - size) / 2).astype(int).clip(0, limits - size)
+    return (*start.tolist(), *(start + size).tolist())
+
+
+def empty_places(rng: np.random.Generator, boxes: np.ndarray, count: int, width: int, height: int) -> np.ndarray:
+    """Draw squares as large as objects, without objects.
+
+    Args:
+        rng (np.random.Generator): Source of randomness.
+        boxes (np.ndarray): Objects with shape (N, 4): x1, y1, x2, y2 in pixels; at least one.
+        count (int): Squares to draw.
+        width (int): Width of the image, in pixels.
+        height (int): Height of the image, in pixels.
+
+    Returns:
+        np.ndarray: Squares with shape (M, 4): at most ``count``, fewer in a crowded image. With each object
+        they share at most 5 % of the smaller one's area.
+    """
+    found = []
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(1).clip(max=min(width, height))
+    for _ in range(50 * count):
+        side = rng.choice(sides)
+        start = rng.uniform(0, np.array([width, height]) - side)
+        overlaps = np.minimum(boxes[:, 2:], start + side) - np.maximum(boxes[:, :2], start)
+        if (overlaps.clip(0).prod(1) <= 0.05 * np.minimum(areas, side**2)).all():
+            found.append((*start, *(start + side)))
+        if len(found) == count:
+            break
+    return np.array(found).reshape(-1, 4)
+
+
+def write_split(dataset: Dataset, folder: Path, split_id: int, args: argparse.Namespace) -> None:
+    """Write the crops of one split.
+
+    Args:
+        dataset (Dataset): mmdet's data set, possibly wrapped; its annotations and image paths are read.
+        folder (Path): Folder of the split.
+        split_id (int): Number of the split, a part of the seed.
+        args (argparse.Namespace): The command line.
+    """
+    bases = list(base_datasets(dataset))
+    classes = bases[0].metainfo['classes']
+    for name in (*classes, BACKGROUND):
+        (folder / name).mkdir(parents=True)
+    counts = Counter()
+    for index, info in enumerate(base.get_data_info(i) for base in bases for i in range(len(base))):
+        image = cv2.imread(info['img_path'])
+        if image is None:
+            raise OSError(f'{info["img_path"]}: cannot be read as an image')
+        height, width = image.shape[:2]
+        boxes = np.array([instance['bbox'] for instance in info['instances']], float).reshape(-1, 4)
+        boxes = boxes.clip(0, [width, height, width, height])
+        large = (boxes[:, 2:] - boxes[:, :2]).min(1) >= args.min_side
+        crops = [(classes[instance['bbox_label']], window(box, args.margin, width, height))
+                 for instance, box, keep in zip(info['instances'], boxes, large)
+                 if keep and not instance['ignore_flag']]
+        if large.any():
+            # One generator an image: its crops depend on the seed, its split and its number alone.
+            rng = np.random.default_rng((args.seed, split_id, index))
+            places = empty_places(rng, boxes[large], args.background, width, height)
+            crops += [(BACKGROUND, window(place, 1, width, height)) for place in places]
+        for number, (name, (x1, y1, x2, y2)) in enumerate(crops):
+            path = folder / name / f'{index:06d}_{number:03d}.jpg'
+            if not cv2.imwrite(str(path), image[y1:y2, x1:x2], [cv2.IMWRITE_JPEG_QUALITY, 95]):
+                raise OSError(f'cannot write {path}')
+            counts[name] += 1
+    print(f'{folder.name}: ' + ', '.join(f'{counts[name]} {name}' for name in (*classes, BACKGROUND)))
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Parse the command line and write the data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help="detector's config, whose train and val data are cropped")
+    parser.add_argument('--out', type=Path, required=True, help='folder to write')
+    parser.add_argument('--margin', type=float, default=1.2, help="side of a crop, in sides of the object's box")
+    parser.add_argument('--min-side', type=float, default=8, help='objects with a shorter side (px) are left out')
+    parser.add_argument('--background', type=int, default=2, help='most crops of an image that show no object')
+    parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
+    parser.add_argument('--force', action='store_true', help='replace an existing folder')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config, as mim takes them')
+    args = parser.parse_args(argv)
+    if args.out.exists() and not args.force:
+        parser.error(f'{args.out} exists; give another --out, or --force to replace it')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    init_default_scope(cfg.default_scope)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and then renamed: an interrupted run leaves no half data set.
+    partial = Path(tempfile.mkdtemp(prefix=f'.{args.out.name}-', dir=args.out.parent))
+    try:
+        for split_id, split in enumerate(('train', 'val')):
+            write_split(DATASETS.build(cfg[f'{split}_dataloader'].dataset), partial / split, split_id, args)
+        if args.out.exists():
+            shutil.rmtree(args.out)
+        partial.chmod(0o755)
+        os.replace(partial, args.out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    main()
