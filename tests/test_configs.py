@@ -11,10 +11,13 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from torch import nn
 
 CONFIGS_ROOT = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = sorted(path for path in CONFIGS_ROOT.rglob('*.py') if '_base_' not in path.parts)
+CLASSIFIERS = [path for path in CONFIGS if path.parent.name == 'pretrain']
+DETECTORS = [path for path in CONFIGS if path not in CLASSIFIERS]
 PAPER = [f'{backbone}_{data}' for backbone in ('snet49', 'snet146', 'snet535') for data in ('coco', 'voc')]
 SIZE = 96  # px, of the images that the models see here
 
@@ -63,7 +66,7 @@ def test_custom_imports_are_set_once():
     assert files == [CONFIGS_ROOT / '_base_/default_runtime.py']
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', DETECTORS, ids=lambda path: path.stem)
 def test_runs(path):
     """Builds; loss, predict and tensor mode run, and every trainable parameter gets a gradient."""
     cfg = load(path)
@@ -98,7 +101,34 @@ def test_runs(path):
     assert outputs and all(output.isfinite().all() for output in outputs)
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', CLASSIFIERS, ids=lambda path: path.stem)
+def test_classifier_runs(path):
+    """Builds with mmpretrain; loss and predict mode run, and every parameter gets a gradient."""
+    registry = pytest.importorskip('mmpretrain.registry', reason='needs mmpretrain')
+    from mmpretrain.structures import DataSample
+    cfg = load(path)
+    assert cfg.custom_imports.imports == ['mmthunder.models', 'mmthunder.engine', 'mmthunder.datasets']
+    init_default_scope(cfg.default_scope)
+    for name in ('train_pipeline', 'test_pipeline'):
+        Compose(cfg[name])
+    model = registry.MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    build_optim_wrapper(model, cfg.optim_wrapper)
+
+    samples = [DataSample().set_gt_label(label) for label in (0, 3)]
+    data = dict(inputs=torch.randint(0, 256, (2, 3, 64, 64)), data_samples=samples)
+    model.train()
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    losses['loss'].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [name for name, p in model.named_parameters() if not p.grad.any()] == []
+
+    model.eval()
+    with torch.no_grad():
+        results = model(**model.data_preprocessor(data, False), mode='predict')
+    assert [result.pred_score.shape for result in results] == [(cfg.model.head.num_classes, )] * 2
+
+
+@pytest.mark.parametrize('path', DETECTORS, ids=lambda path: path.stem)
 def test_class_counts_fit_the_data(path):
     """The head has as many classes as the data set."""
     from mmdet.registry import DATASETS
@@ -130,3 +160,46 @@ def test_papers_recipe(name):
     assert cfg.model.train_cfg.rcnn.sampler.type == 'OHEMSampler'
     assert cfg.model.train_cfg.rpn_proposal.max_per_img == 2000 and cfg.model.test_cfg.rpn.max_per_img == 200
     assert cfg.model.test_cfg.rcnn.nms.type == 'soft_nms'
+
+
+def test_released_detector():
+    cfg = load(CONFIGS_ROOT / 'thundernet/snet146_release_coco.py')
+    roi_layer, bbox_head = cfg.model.roi_head.bbox_roi_extractor.roi_layer, cfg.model.roi_head.bbox_head
+    assert (roi_layer.pool_mode, roi_layer.aligned, roi_layer.min_size) == ('max', False, 0.1)
+    assert (roi_layer.output_size, roi_layer.sampling_ratio) == (7, 2)
+    assert (bbox_head.num_shared_fcs, bbox_head.fc_out_channels, bbox_head.reg_class_agnostic) == (2, 1024, False)
+    sampler, proposals = cfg.model.train_cfg.rcnn.sampler, cfg.model.train_cfg.rpn_proposal
+    assert (sampler.type, sampler.num, sampler.pos_fraction) == ('RandomSampler', 512, 0.25)
+    assert (proposals.nms_pre, proposals.max_per_img) == (2000, 1000)
+    assert (cfg.model.test_cfg.rpn.nms_pre, cfg.model.test_cfg.rpn.max_per_img) == (2000, 200)
+    assert cfg.model.test_cfg.rcnn == dict(
+        score_thr=0.05, nms=dict(type='soft_nms', iou_threshold=0.5), max_per_img=100)
+    assert cfg.model.rpn_head.loss_cls.use_sigmoid
+    assert cfg.model.data_preprocessor.mean == [123.675, 116.28, 103.53] and cfg.model.data_preprocessor.bgr_to_rgb
+    resize, = (step for step in cfg.train_pipeline if step.type == 'RandomChoiceResize')
+    assert resize.scales == [(240, 240), (360, 360), (480, 480)] and not resize.keep_ratio
+    assert cfg.train_cfg.max_epochs * cfg.train_dataloader.dataset.times == 400
+    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 64
+    assert cfg.train_dataloader.dataset.dataset.pipeline == cfg.train_pipeline
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.end, warmup.by_epoch) == (500, False)
+    assert (steps.milestones, steps.gamma, steps.by_epoch) == ([40, 60], 0.1, True)
+
+
+@pytest.mark.parametrize('name', ['snet49', 'snet146', 'snet146_release', 'snet535', 'detnet59'])
+def test_released_classifier(name):
+    cfg = load(CONFIGS_ROOT / f'pretrain/{name}_in1k.py')
+    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 512
+    assert cfg.train_cfg.max_iters == 300000
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=4e-5)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0., bias_decay_mult=0.)
+    decay, = cfg.param_scheduler
+    assert (decay.type, decay.start_factor, decay.end_factor, decay.end) == ('LinearLR', 1., 0., 300000)
+    assert cfg.model.head.loss == dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=1000)
+    crop, jitter, flip = cfg.train_pipeline[1:-1]
+    assert (crop.type, crop.scale, flip.type, flip.prob) == ('RandomResizedCrop', 224, 'RandomFlip', 0.5)
+    assert jitter == dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4)
+    # The authors' classifier saw the files' BGR values, their detector normalised RGB.
+    mean = None if name == 'snet146_release' else [123.675, 116.28, 103.53]
+    assert (cfg.data_preprocessor.mean, cfg.data_preprocessor.to_rgb) == (mean, mean is not None)

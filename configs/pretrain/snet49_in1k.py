@@ -1,0 +1,11 @@
+# SNet49 on ImageNet-1k with the recipe that the authors trained SNet146 with.
+_base_ = [
+    '../_base_/models/snet49_classifier.py', '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/schedule_300k.py', '../_base_/default_runtime_mmpretrain.py'
+]
+
+custom_hooks = [
+    *_base_.custom_hooks,
+    # After the last iteration, batch norm's statistics are measured anew, over 2500 batches.
+    dict(type='PreciseBNHook', num_samples=2500 * 512, interval=_base_.max_iters),
+]
