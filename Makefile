@@ -1,10 +1,11 @@
 # make train: environment, data, training, test and pictures.   make test: environment and test suite.
-PYTHON_VENV := .venv/bin/python
 CONFIG := configs/thundernet/snet49_shapes.py
 WORK_DIR := work_dirs/snet49_shapes
 PICTURES := pictures
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# mmcv is built without CUDA here; the README says how to use a GPU.
+export CUDA_VISIBLE_DEVICES :=
 
 .PHONY: env train test lint
 
@@ -12,7 +13,8 @@ env:
 	@bash tools/setup_env.sh
 
 train: env
-	@test -d data/shapes || { echo '[train] writing the data set data/shapes (about 20 seconds) ...'; \
+	@test data/shapes -nt tools/misc/make_shapes.py || { rm -rf data/shapes; \
+		echo '[train] writing the data set data/shapes (about 20 seconds) ...'; \
 		python tools/misc/make_shapes.py --out data/shapes; }
 	@echo '[train] training $(CONFIG) (about 6 minutes on 2 cores) ...'
 	@mim train mmdet $(CONFIG) --work-dir $(WORK_DIR)

@@ -38,10 +38,14 @@ pip_install() { "$VENV/bin/python" -m pip install -c requirements/constraints.tx
 
 fingerprint() { cat requirements/*.txt tools/setup_env.sh setup.cfg pyproject.toml | sha256sum | cut -d' ' -f1; }
 
-# Every package that the project runs on can be imported; mmcv.ops loads the compiled extension and
-# so notices a wheel that was built for another torch.
-IMPORTS='import mmcv.ops, mmdet.apis, mim, pytest, torch, torchvision, mmthunder.models, mmthunder.engine'
-works() { [ -x "$VENV/bin/mim" ] && "$VENV/bin/python" -c "$IMPORTS" >/dev/null 2>&1; }
+# The packages that the project runs on can be imported; mmcv.ops loads the compiled extension and so
+# notices a wheel that was built for another torch. The optional ones are only looked for: importing them takes long.
+IMPORTS='import importlib.util
+import mmcv.ops, mmdet.apis, torch, torchvision, mmthunder.models, mmthunder.engine, mmthunder.datasets
+optional = "hypothesis mim mmpretrain ncnn nncf onnx onnxruntime onnxscript openvino pnnx pytest pytest_cov seaborn"
+missing = [name for name in optional.split() if importlib.util.find_spec(name) is None]
+assert not missing, f"{missing} missing"'
+works() { "$VENV/bin/mim" --version >/dev/null 2>&1 && "$VENV/bin/python" -c "$IMPORTS" >/dev/null 2>&1; }
 
 find_python() {
   local candidate
@@ -79,12 +83,14 @@ make_venv() {
 build_mmcv() {
   local wheels=$1 start=$SECONDS tmp
   command -v "${CXX:-c++}" >/dev/null || die "no C++ compiler (${CXX:-c++}); install one, for example: apt-get install g++"
-  tmp=$(mktemp -d)
+  mkdir -p "$wheels"
+  tmp=$(mktemp -d -p "$wheels")  # beside its place, so that the move at the end is all or nothing
   printf '#!/bin/sh\nexec %s "$@" -std=c++20\n' "${CXX:-c++}" >"$tmp/cxx"
   chmod +x "$tmp/cxx"
   say "building mmcv $MMCV with its CPU operators, once (about 9 minutes on 2 cores); the wheel is kept in $wheels ..."
   # Ninja numbers the object files; passing those numbers on is the progress report.
-  if ! CXX=$tmp/cxx CFLAGS='-O2 -g0' MMCV_WITH_OPS=1 FORCE_CUDA=0 PATH="$VENV/bin:$PATH" \
+  # Where there is a GPU, mmcv would build for it whatever FORCE_CUDA says.
+  if ! CUDA_VISIBLE_DEVICES='' CXX=$tmp/cxx CFLAGS='-O2 -g0' MMCV_WITH_OPS=1 FORCE_CUDA=0 PATH="$VENV/bin:$PATH" \
     "$VENV/bin/python" -m pip wheel -v --no-build-isolation --no-deps --no-binary mmcv -w "$tmp" "mmcv==$MMCV" 2>&1 |
     tee "$tmp/log" | while read -r count rest; do
       case $count in '['*0/*']' | '['77/77']') say "    $count files" ;; esac
@@ -92,7 +98,6 @@ build_mmcv() {
     tail -n 40 "$tmp/log" >&2
     die "mmcv did not build"
   fi
-  mkdir -p "$wheels"
   mv "$tmp"/mmcv-*.whl "$wheels"/
   rm -rf "$tmp"
   say "    done in $(elapsed "$start")"

@@ -11,14 +11,14 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'))
+    visualization=dict(type='DetVisualizationHook'),
+    checkpoint_fit=dict(type='CheckpointFitHook'),
+    # Checkpoints of tensors and plain values, with the random states, for safe and exact resuming.
+    random_state=dict(type='RandomStateHook'),
+    plain_checkpoint=dict(type='PlainCheckpointHook', priority='LOWEST'))
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
-    dict(type='CheckpointFitHook'),
-    # Checkpoints of tensors and plain values, with the random states, for safe and exact resuming.
-    dict(type='RandomStateHook'),
-    dict(type='PlainCheckpointHook', priority='LOWEST'),
 ]
 
 env_cfg = dict(

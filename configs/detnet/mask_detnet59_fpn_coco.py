@@ -21,7 +21,7 @@ model = dict(
     test_cfg=dict(rcnn=dict(mask_thr_binary=0.5)))
 
 train_pipeline = [
-    dict(type='LoadNamedImage', backend_args=_base_.backend_args),
+    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),

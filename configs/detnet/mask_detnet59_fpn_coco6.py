@@ -15,13 +15,13 @@ model = dict(
 
 images = dict(ann_file='annotations/instances_val2017.json', data_prefix=dict(img='val2017/'), indices=6)
 train_pipeline = [
-    dict(type='LoadNamedImage', backend_args=_base_.backend_args),
+    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='PackDetInputs')
 ]
 test_pipeline = [
-    dict(type='LoadNamedImage', backend_args=_base_.backend_args),
+    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(

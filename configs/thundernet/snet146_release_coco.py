@@ -18,7 +18,7 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=2000), rcnn=dict(nms=dict(_delete_=True, type='soft_nms', iou_threshold=0.5))))
 
 train_pipeline = [
-    dict(type='LoadNamedImage', to_float32=True, backend_args=None),
+    dict(type='LoadImageFromFile', to_float32=True, backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PhotoMetricDistortion',

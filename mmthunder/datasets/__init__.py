@@ -1,3 +1,3 @@
-"""Data transforms, registered in :data:`mmdet.registry.TRANSFORMS`."""
+"""Data loading that names the files it cannot read."""
 
-from .transforms import *  # noqa: F401,F403
+from . import transforms  # noqa: F401

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import HOOKS
+from mmdet.models import DetTTAModel
+from mmdet.registry import HOOKS, MODELS
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mmthunder.engine import PlainCheckpointHook, RandomStateHook
@@ -178,6 +180,16 @@ class TestCheckpointFitHook:
         self.load(self.weights(), kind, wrap)
         self.load({f'module.{key}': value for key, value in self.weights().items()}, kind, wrap)
 
+    def test_augmented_test(self, tiny_model):
+        """`mim test --tta` wraps the detector."""
+        detector = revert_sync_batchnorm(MODELS.build(tiny_model))
+        runner = SimpleNamespace(
+            model=DetTTAModel(module=detector), _train_loop=None, _resume=False, _load_from='other.pth')
+        hook = HOOKS.build(dict(type='CheckpointFitHook'))
+        hook.after_load_checkpoint(runner, dict(state_dict=detector.state_dict()))
+        with pytest.raises(ValueError, match='1 keys are unexpected'):
+            hook.after_load_checkpoint(runner, dict(state_dict=dict(detector.state_dict(), other=torch.zeros(1))))
+
     @pytest.mark.parametrize('kind', ['test', 'resume'])
     def test_tests_and_resuming_need_every_key(self, kind):
         weights = self.weights()
@@ -256,6 +268,26 @@ class TestTraining:
         # The log goes on where it was, with what the interrupted run had logged before.
         resumed = runner.message_hub.log_scalars['train/loss']
         np.testing.assert_array_equal(resumed.data[0], history['train/loss'].data[0])
+
+    def test_resumed_is_uninterrupted_by_iterations(self, cfg, build_runner, tmp_path):
+        """The paper's schedules count iterations: persistent workers, images drawn without end."""
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=2)
+        cfg.param_scheduler = cfg.param_scheduler[:1]
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+        cfg.log_processor.by_epoch = False
+        cfg.train_dataloader.pop('worker_init_fn')
+        cfg.train_dataloader.update(
+            num_workers=2, persistent_workers=True, sampler=dict(type='InfiniteSampler'))
+        losses, runner = self.train(cfg, build_runner)
+        assert len(set(losses.values())) == 6
+        weights = copy.deepcopy(runner.model.state_dict())
+
+        cfg.work_dir = str(tmp_path / 'interrupted')
+        self.train(cfg, build_runner, stop_at=2)
+        cfg.resume = True
+        after, runner = self.train(cfg, build_runner)
+        assert after == {i: losses[i] for i in range(2, 6)}
+        assert all(torch.equal(value, weights[key]) for key, value in runner.model.state_dict().items())
 
     def test_validation_changes_nothing(self, cfg, build_runner, tmp_path):
         cfg.train_cfg.max_epochs = 2

@@ -1,11 +1,14 @@
 import pytest
 import torch
-from mmdet.registry import OPTIM_WRAPPERS
-from mmengine.model import BaseModel
+from mmdet.registry import MODELS, OPTIM_WRAPPERS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmthunder.engine import CPUAmpOptimWrapper
+from mmthunder.engine.optimizers.amp_optim_wrapper import NETWORK_PARTS
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='--amp is mmengine\'s own on CUDA')
 
@@ -68,6 +71,47 @@ def test_an_error_leaves_the_model_as_it_was():
         model(torch.rand(3, 5))
     model(torch.rand(3, 4))
     assert model.neck.computed_in == torch.float32
+
+
+def test_a_forward_of_the_instance_stays():
+    """mmengine puts one there for activation checkpointing, for example."""
+    model = Model()
+    forward = model.neck.forward
+    model.neck.forward = lambda x: forward(2 * x)
+    own = model.neck.forward
+    with build(model).optim_context(model):
+        assert model.neck.forward is not own
+    assert model.neck.forward is own
+
+
+def test_a_model_without_the_parts():
+    model = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match='--amp on CPU: Sequential has none of the parts .*backbone'):
+        with build(model).optim_context(model):
+            pass
+
+
+@pytest.mark.parametrize(
+    ('config', 'absent'),
+    [('thundernet/snet49_shapes', {'roi_head.mask_head'}),
+     ('detnet/mask_detnet59_fpn_coco6', {'rpn_head.trunk', 'sam'})])
+def test_detectors(repo, config, absent):
+    """A step of a real detector with all its parts in bfloat16."""
+    cfg = Config.fromfile(repo / f'configs/{config}.py')
+    cfg.model.train_cfg.rcnn.sampler.num = 16
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    assert {name for name in NETWORK_PARTS if name not in dict(model.named_modules())} == absent
+    computed = {}
+    for name in set(NETWORK_PARTS) - absent:
+        layer = next(m for m in model.get_submodule(name).modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+        layer.register_forward_hook(lambda module, inputs, output, name=name: computed.update({name: output.dtype}))
+    data = demo_mm_inputs(2, [[3, 64, 64]] * 2, [2, 2], num_classes=2, with_mask='roi_head.mask_head' not in absent)
+    logs = model.train().train_step(data, build(model, clip_grad=dict(max_norm=1)))
+    assert all(torch.isfinite(value).all() for value in logs.values())
+    assert set(computed) == set(NETWORK_PARTS) - absent
+    assert set(computed.values()) == {torch.bfloat16}
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 def test_other_dtypes_are_refused():

@@ -21,9 +21,9 @@ from mmengine.optim import build_optim_wrapper
 
 def feature_call(model: torch.nn.Module, data: dict) -> Callable[[], None]:
     """Make a call of forward and backward of the feature network."""
+    inputs = model.data_preprocessor(data, True)['inputs']
 
     def call() -> None:
-        inputs = model.data_preprocessor(data, True)['inputs']
         feats = model.extract_feat(inputs)
         cls_scores, bbox_preds = model.rpn_head(feats)
         sum(out.sum() for out in (feats[0], *cls_scores, *bbox_preds)).backward()

@@ -5,7 +5,7 @@ data_root = 'data/BCCD/'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 20, 60), (30, 120, 255), (255, 170, 0)])
 
 train_pipeline = [
-    dict(type='LoadNamedImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=(800, 600), ratio_range=(0.75, 1.33), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(320, 320), allow_negative_crop=True),
@@ -21,7 +21,7 @@ train_pipeline = [
     dict(type='PackDetInputs')
 ]
 test_pipeline = [
-    dict(type='LoadNamedImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(800, 600), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(

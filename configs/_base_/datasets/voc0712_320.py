@@ -5,7 +5,7 @@ input_size = 320  # px, tests
 backend_args = None
 
 train_pipeline = [
-    dict(type='LoadNamedImage', backend_args=backend_args),
+    dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Expand', mean=[123.675, 116.28, 103.53], to_rgb=True, ratio_range=(1, 4)),
     dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
@@ -22,7 +22,7 @@ train_pipeline = [
     dict(type='PackDetInputs')
 ]
 test_pipeline = [
-    dict(type='LoadNamedImage', backend_args=backend_args),
+    dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
     # After Resize, so that the boxes stay in pixels of the file.
     dict(type='LoadAnnotations', with_bbox=True),

@@ -1,3 +1,1 @@
-from .loading import LoadNamedImage
-
-__all__ = ['LoadNamedImage']
+from . import loading  # noqa: F401

@@ -5,7 +5,7 @@ from typing import List
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
 
@@ -29,7 +29,9 @@ class CheckpointFitHook(Hook):
         Raises:
             ValueError: If the checkpoint does not fit the model.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # as mmengine's loader does
+            model = model.module
         wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         loaded = checkpoint.get('state_dict', checkpoint)
         found = {re.sub(r'^module\.', '', key): tuple(getattr(value, 'shape', ())) for key, value in loaded.items()}

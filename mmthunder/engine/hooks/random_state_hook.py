@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 import torch
 from mmdet.registry import HOOKS
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -44,7 +45,8 @@ def seed_worker(worker_id: int) -> None:
     Args:
         worker_id (int): Number of the worker; already part of torch's seed.
     """
-    seed = torch.initial_seed() % 2**32
+    # All processes of a job have the same seed; mmengine, too, tells them apart by rank.
+    seed = (torch.initial_seed() + 1000 * get_rank()) % 2**32
     np.random.seed(seed)
     random.seed(seed)
 
@@ -53,9 +55,14 @@ def seed_worker(worker_id: int) -> None:
 class RandomStateHook(Hook):
     """Saves the random states with each checkpoint and restores them on resuming.
 
-    With a fixed seed (``randomness=dict(seed=...)``), one process and epoch-based training whose data
-    workers use :func:`seed_worker` and are not persistent, a resumed run computes what the
-    uninterrupted one does. Validation does not disturb the training's random states.
+    With a fixed seed (``randomness=dict(seed=...)``) and one process a resumed run computes what the
+    uninterrupted one does, if
+
+    - training counts epochs and data workers, if any, use :func:`seed_worker` and are not persistent, or
+    - training counts iterations and has data workers: mmengine then loads the skipped batches once more,
+      which brings the workers to where they were.
+
+    Validation does not disturb the training's random states.
 
     In jobs of several processes the states saved are those of the first process.
     """

@@ -1,7 +1,7 @@
 """Mixed precision training on CPU, which mmengine has for accelerators only."""
 
 from contextlib import ExitStack, contextmanager
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
@@ -10,11 +10,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
 
+# What a two-stage detector's time goes to; no detector has all of them.
 NETWORK_PARTS = ('backbone', 'neck', 'rpn_head', 'rpn_head.trunk', 'sam', 'roi_head.bbox_head', 'roi_head.mask_head')
 
 
 def _to_float32(outputs: Any) -> Any:
-    """Cast the floating point tensors in nested lists and tuples to float32."""
+    """Cast the floating point tensors in lists and tuples, which the parts of mmdet return, to float32."""
     if isinstance(outputs, Tensor):
         return outputs.float() if outputs.is_floating_point() else outputs
     if isinstance(outputs, (list, tuple)):
@@ -25,7 +26,7 @@ def _to_float32(outputs: Any) -> Any:
 @contextmanager
 def _bfloat16_forward(module: nn.Module) -> Iterator[None]:
     """Let a module compute in bfloat16 and return float32."""
-    forward = module.forward
+    forward, own = module.forward, 'forward' in vars(module)
 
     def autocast_forward(*args, **kwargs) -> Any:
         with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -36,7 +37,10 @@ def _bfloat16_forward(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        del module.forward  # the instance's, which hides the class's
+        if own:  # put there by mmengine, for example for activation checkpointing
+            module.forward = forward
+        else:
+            del module.forward  # uncovers the class's
 
 
 class CPUAmpOptimWrapper(OptimWrapper):
@@ -45,25 +49,23 @@ class CPUAmpOptimWrapper(OptimWrapper):
     Only the forward passes of these parts are autocast, and what they return is float32: mmcv's CPU
     operators (NMS, RoIAlign) have no bfloat16, and boxes need more than its 8 bits. bfloat16 has the
     range of float32, so there is no loss scale.
-
-    Args:
-        parts (Sequence[str]): Names of the detector's modules to autocast; those that a detector does
-            not have are passed over. Defaults to backbone, neck, RPN, attention and RoI heads.
-        kwargs: Arguments of :class:`mmengine.optim.OptimWrapper`.
     """
-
-    def __init__(self, parts: Sequence[str] = NETWORK_PARTS, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.parts = tuple(parts)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast the parts of a model, wrapped or not, for one step."""
+        """Autocast the parts of a model, wrapped or not, for one step.
+
+        Raises:
+            ValueError: If the model has none of the parts.
+        """
         modules = dict((model.module if is_model_wrapper(model) else model).named_modules())
+        parts = [modules[name] for name in NETWORK_PARTS if name in modules]
+        if not parts:
+            raise ValueError(f'--amp on CPU: {type(model).__name__} has none of the parts that it speeds up '
+                             f'({", ".join(NETWORK_PARTS)}); train without it')
         with super().optim_context(model), ExitStack() as stack:
-            for name in self.parts:
-                if name in modules:
-                    stack.enter_context(_bfloat16_forward(modules[name]))
+            for part in parts:
+                stack.enter_context(_bfloat16_forward(part))
             yield
 
 

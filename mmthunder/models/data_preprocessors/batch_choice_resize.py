@@ -22,6 +22,9 @@ class BatchChoiceResize(nn.Module):
         sizes (Sequence[int]): Longer sides to choose from, in pixels. The pipeline should give
             images of the largest one, since enlarging adds no detail.
         seed (int): Seed of the draws. Defaults to 0.
+
+    Raises:
+        ValueError: If there are no sizes or one is below 1 px.
     """
 
     def __init__(self, sizes: Sequence[int], seed: int = 0) -> None:
@@ -40,7 +43,13 @@ class BatchChoiceResize(nn.Module):
 
         Returns:
             tuple: The resized images and ``data_samples``.
+
+        Raises:
+            ValueError: If the annotations have masks, which are not resized.
         """
+        if any('masks' in sample.gt_instances for sample in data_samples):
+            raise ValueError('BatchChoiceResize: the annotations have masks, which it does not resize; leave with_mask '
+                             "out of LoadAnnotations, or use mmdet's RandomChoiceResize")
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
         size = np.random.default_rng((self.seed, iteration)).choice(self.sizes)
         height, width = inputs.shape[-2:]

@@ -11,6 +11,14 @@ from torch.nn.modules.utils import _pair
 POOL_MODES = ('avg', 'max')
 
 
+def _check_sampling(pool_mode: str, sampling_ratio: int) -> None:
+    if pool_mode not in POOL_MODES:
+        raise ValueError(f'PSRoIAlign: unknown pool_mode {pool_mode!r}; use one of {list(POOL_MODES)}')
+    if sampling_ratio < 1:
+        raise ValueError(f'PSRoIAlign: sampling_ratio {sampling_ratio} must be at least 1; the adaptive '
+                         'sampling that 0 stands for elsewhere is not supported')
+
+
 def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, limit: int) -> Tuple[Tensor, Tensor]:
     """Places samples along one axis.
 
@@ -51,7 +59,8 @@ def ps_roi_align(feat: Tensor,
 
     Sampling is :func:`torch.nn.functional.grid_sample` with the bins as its batch, so it runs on every
     device, is differentiable and can be exported to ONNX. It computes in float32 at least, since
-    16-bit box coordinates are off by whole pixels.
+    16-bit box coordinates are off by whole pixels. On CUDA its gradient is not deterministic, so torch
+    refuses it under ``randomness=dict(deterministic=True)``.
 
     Args:
         feat (Tensor): Feature map with shape (N, C * p_h * p_w, H, W).
@@ -66,44 +75,51 @@ def ps_roi_align(feat: Tensor,
 
     Returns:
         Tensor: Features with shape (K, C, p_h, p_w).
+
+    Raises:
+        ValueError: If ``pool_mode`` or ``sampling_ratio`` is not supported, or the channels of the
+            features are not a multiple of the number of bins.
     """
+    _check_sampling(pool_mode, sampling_ratio)
+    if feat.shape[1] % (output_size[0] * output_size[1]):
+        raise ValueError(f'PSRoIAlign: {feat.shape[1]} channels are not a multiple of the '
+                         f'{output_size[0]}x{output_size[1]} bins of output_size')
     num_imgs, channels, height, width = feat.shape
     p_h, p_w = output_size
     dtype = feat.dtype
-    with torch.autocast(feat.device.type, enabled=False):
-        compute_dtype = torch.promote_types(dtype, torch.float32)
-        # (N, C * p_h * p_w, H, W) -> (N, p_h * p_w, C, H, W)
-        bins = feat.to(compute_dtype).reshape(num_imgs, -1, p_h * p_w, height, width).transpose(1, 2)
-        if num_imgs > 1:
-            # grid_sample reads one map for each batch entry, so RoIs go image by image.
-            order = rois[:, 0].argsort(stable=True)
-            rois = rois[order]
-            counts = torch.bincount(rois[:, 0].long(), minlength=num_imgs).tolist()
-        boxes = rois[:, 1:].to(compute_dtype) * spatial_scale - (0.5 if aligned else 0.)
-        x1, y1, x2, y2 = boxes.unbind(1)
-        roi_w = (x2 - x1).clamp(min=min_size) if min_size > 0 else x2 - x1
-        roi_h = (y2 - y1).clamp(min=min_size) if min_size > 0 else y2 - y1
-        x, x_inside = _sample_points(x1, roi_w, p_w, sampling_ratio, width)
-        y, y_inside = _sample_points(y1, roi_h, p_h, sampling_ratio, height)
-        # One row a bin, one column a RoI, one entry a sample: (p_h, p_w, K, s, s)
-        num_rois = rois.shape[0]
-        shape = (p_h, p_w, num_rois, sampling_ratio, sampling_ratio)
-        x = x[None, :, :, None, :].expand(shape)
-        y = y[:, None, :, :, None].expand(shape)
-        grid = torch.stack((x, y), -1).reshape(p_h * p_w, num_rois, sampling_ratio**2, 2)
-        inside = (x_inside[None, :, :, None, :] & y_inside[:, None, :, :, None]).reshape(
-            p_h * p_w, 1, num_rois, sampling_ratio**2)
+    compute_dtype = torch.promote_types(dtype, torch.float32)
+    # (N, C * p_h * p_w, H, W) -> (N, p_h * p_w, C, H, W)
+    bins = feat.to(compute_dtype).reshape(num_imgs, -1, p_h * p_w, height, width).transpose(1, 2)
+    if num_imgs > 1:
+        # grid_sample reads one map for each batch entry, so RoIs go image by image.
+        order = rois[:, 0].argsort(stable=True)
+        rois = rois[order]
+        counts = torch.bincount(rois[:, 0].long(), minlength=num_imgs).tolist()
+    boxes = rois[:, 1:].to(compute_dtype) * spatial_scale - (0.5 if aligned else 0.)
+    x1, y1, x2, y2 = boxes.unbind(1)
+    roi_w = (x2 - x1).clamp(min=min_size) if min_size > 0 else x2 - x1
+    roi_h = (y2 - y1).clamp(min=min_size) if min_size > 0 else y2 - y1
+    x, x_inside = _sample_points(x1, roi_w, p_w, sampling_ratio, width)
+    y, y_inside = _sample_points(y1, roi_h, p_h, sampling_ratio, height)
+    # One row a bin, one column a RoI, one entry a sample: (p_h, p_w, K, s, s)
+    num_rois = rois.shape[0]
+    shape = (p_h, p_w, num_rois, sampling_ratio, sampling_ratio)
+    x = x[None, :, :, None, :].expand(shape)
+    y = y[:, None, :, :, None].expand(shape)
+    grid = torch.stack((x, y), -1).reshape(p_h * p_w, num_rois, sampling_ratio**2, 2)
+    inside = (x_inside[None, :, :, None, :] & y_inside[:, None, :, :, None]).reshape(
+        p_h * p_w, 1, num_rois, sampling_ratio**2)
 
-        img_grids = grid.split(counts, 1) if num_imgs > 1 else (grid, )
-        samples = torch.cat([
-            F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
-            for img_bins, img_grid in zip(bins, img_grids)
-        ], 2)
-        samples = samples * inside
-        pooled = samples.amax(-1) if pool_mode == 'max' else samples.mean(-1)
-        # (p_h * p_w, C, K) -> (K, C, p_h, p_w)
-        pooled = pooled.permute(2, 1, 0).reshape(num_rois, channels // (p_h * p_w), p_h, p_w)
-        return (pooled[order.argsort()] if num_imgs > 1 else pooled).to(dtype)
+    img_grids = grid.split(counts, 1) if num_imgs > 1 else (grid, )
+    samples = torch.cat([
+        F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
+        for img_bins, img_grid in zip(bins, img_grids)
+    ], 2)
+    samples = samples * inside
+    pooled = samples.amax(-1) if pool_mode == 'max' else samples.mean(-1)
+    # (p_h * p_w, C, K) -> (K, C, p_h, p_w)
+    pooled = pooled.permute(2, 1, 0).reshape(num_rois, channels // (p_h * p_w), p_h, p_w)
+    return (pooled[order.argsort()] if num_imgs > 1 else pooled).to(dtype)
 
 
 @MODELS.register_module()
@@ -123,8 +139,7 @@ class PSRoIAlign(nn.Module):
         min_size (float): Smallest height and width of a RoI, in cells. Defaults to 0.
 
     Raises:
-        ValueError: If ``pool_mode`` or ``sampling_ratio`` is not supported, or the channels of the
-            features are not a multiple of the number of bins.
+        ValueError: If ``pool_mode`` or ``sampling_ratio`` is not supported.
     """
 
     def __init__(self,
@@ -135,11 +150,7 @@ class PSRoIAlign(nn.Module):
                  aligned: bool = True,
                  min_size: float = 0.) -> None:
         super().__init__()
-        if pool_mode not in POOL_MODES:
-            raise ValueError(f'PSRoIAlign: unknown pool_mode {pool_mode!r}; use one of {list(POOL_MODES)}')
-        if sampling_ratio < 1:
-            raise ValueError(f'PSRoIAlign: sampling_ratio {sampling_ratio} must be at least 1; the adaptive '
-                             'sampling that 0 stands for elsewhere is not supported')
+        _check_sampling(pool_mode, sampling_ratio)
         self.output_size = _pair(output_size)
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
@@ -149,9 +160,6 @@ class PSRoIAlign(nn.Module):
 
     def forward(self, feat: Tensor, rois: Tensor) -> Tensor:
         """Pool the RoIs; see :func:`ps_roi_align` for the shapes."""
-        if feat.shape[1] % (self.output_size[0] * self.output_size[1]):
-            raise ValueError(f'PSRoIAlign: {feat.shape[1]} channels are not a multiple of the '
-                             f'{self.output_size[0]}x{self.output_size[1]} bins of output_size')
         return ps_roi_align(feat, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.pool_mode,
                             self.aligned, self.min_size)
 

@@ -1,8 +1,10 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmdet.testing import demo_mm_inputs
 from mmengine.logging import MessageHub
+from mmengine.structures import InstanceData
 
 from mmthunder.models import BatchChoiceResize
 
@@ -24,6 +26,12 @@ def drawn_size(resize: BatchChoiceResize, iteration: int) -> int:
     at_iteration(iteration)
     inputs, data_samples = make_batch(32, 32)
     return resize(inputs, data_samples)[0].shape[-1]
+
+
+def test_masks_are_refused():
+    sample = DetDataSample(gt_instances=InstanceData(bboxes=torch.rand(1, 4), masks=torch.ones(1, 8, 8)))
+    with pytest.raises(ValueError, match='BatchChoiceResize: the annotations have masks'):
+        MODELS.build(dict(type='BatchChoiceResize', sizes=[4]))(torch.rand(1, 3, 8, 8), [sample])
 
 
 def test_boxes_follow_the_images():

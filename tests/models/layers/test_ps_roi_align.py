@@ -170,6 +170,13 @@ def test_16_bits(dtype, pool_mode):
     assert feat.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(('arguments', 'message'), [(dict(pool_mode='Max'), "unknown pool_mode 'Max'; use one of"),
+                                                    (dict(sampling_ratio=0), 'sampling_ratio 0 must be at least 1')])
+def test_invalid_arguments_of_the_function(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ps_roi_align(torch.rand(1, 9, 4, 4), torch.zeros(1, 5), (3, 3), 1 / 16, **arguments)
+
+
 @pytest.mark.parametrize('pool_mode', ['avg', 'max'])
 def test_autocast(pool_mode):
     feat, rois = torch.randn(2, 18, 13, 13), make_rois(2).float()
