@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import yaml
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
@@ -26,6 +27,13 @@ def load(repo, name: str) -> Config:
     return Config.fromfile(path)
 
 
+def check_metafile(repo, name: str, total: tuple) -> None:
+    """FLOPs and parameters of the metafile, which are rounded."""
+    models = yaml.safe_load((repo / 'configs/thundernet/metafile.yml').read_text())['Models']
+    metadata, = (model['Metadata'] for model in models if model['Name'] == name)
+    assert (metadata['FLOPs'], metadata['Parameters']) == pytest.approx(total, rel=1e-3)
+
+
 @pytest.mark.parametrize(('name', 'mega_macs', 'parameters'), [
     ('snet49_coco', 261, 1147810),
     ('snet146_coco', 502.5, 1873858),
@@ -41,6 +49,7 @@ def test_detectors(repo, tool, name, mega_macs, parameters):
     counts = tool.detector_complexity(cfg)
     assert counts['total'][0] / 1e6 == pytest.approx(mega_macs, rel=0.005)
     assert counts['total'][1] == parameters
+    check_metafile(repo, name, counts['total'])
     assert list(counts) == ['backbone', 'neck', 'RPN', 'SAM', 'RoI sampling', 'head', 'total']
     for i in range(2):
         assert sum(counts[part][i] for part in tool.PARTS) == counts['total'][i]
@@ -61,6 +70,7 @@ def test_papers_input_sizes(repo, tool, name, papers):
         excess = 1 - 146 / 162.5
         papers += excess * counts['backbone'][0] / 1e6
     assert counts['total'][0] / 1e6 == pytest.approx(papers, rel=0.02)
+    check_metafile(repo, name, counts['total'])
 
 
 def test_papers_parts(repo, tool):
@@ -74,6 +84,7 @@ def test_papers_parts(repo, tool):
     assert macs['RPN'] + 25 * 256 * 20 * 20 / 1e6 == pytest.approx(70, rel=0.02)
     assert macs['SAM'] + macs['RoI sampling'] + macs['head'] == pytest.approx(286, rel=0.02)
     assert macs['total'] == pytest.approx(510, rel=0.02)
+    check_metafile(repo, 'snet49_large_head_coco', counts['total'])
 
 
 @pytest.mark.parametrize(('arch', 'mega_macs'), [('49', 51.2), ('146', 162.5), ('535', 539.9)])
