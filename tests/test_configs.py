@@ -1,5 +1,3 @@
-import copy
-import functools
 import importlib.util
 from collections import Counter
 from pathlib import Path
@@ -24,12 +22,7 @@ DETECTORS = [path for path in CONFIGS if path not in CLASSIFIERS]
 PAPER = [f'{backbone}_{data}' for backbone in ('snet49', 'snet146', 'snet535') for data in ('coco', 'voc')]
 SIZE = 96  # px, of the images that the models see here
 
-read = functools.lru_cache(maxsize=None)(Config.fromfile)
 models_that_ran = set()
-
-
-def load(path: Path) -> Config:
-    return copy.deepcopy(read(path))
 
 
 def shrink(cfg: Config) -> None:
@@ -72,7 +65,7 @@ def test_custom_imports_are_set_once():
 
 
 @pytest.mark.parametrize('path', DETECTORS, ids=lambda path: path.stem)
-def test_runs(path):
+def test_runs(load, path):
     """Builds; loss, predict and tensor mode run, and every trainable parameter gets a gradient."""
     cfg = load(path)
     assert cfg.custom_imports.imports == ['mmthunder.models', 'mmthunder.engine', 'mmthunder.datasets']
@@ -114,7 +107,7 @@ def test_runs(path):
 
 
 @pytest.mark.parametrize('path', CLASSIFIERS, ids=lambda path: path.stem)
-def test_classifier_runs(path):
+def test_classifier_runs(load, path):
     """Builds with mmpretrain; loss and predict mode run, and every parameter gets a gradient."""
     registry = pytest.importorskip('mmpretrain.registry', reason='needs mmpretrain')
     from mmpretrain.structures import DataSample
@@ -141,7 +134,7 @@ def test_classifier_runs(path):
 
 
 @pytest.mark.parametrize('path', DETECTORS, ids=lambda path: path.stem)
-def test_class_counts_fit_the_data(path):
+def test_class_counts_fit_the_data(load, path):
     """The head has as many classes as the data set."""
     from mmdet.registry import DATASETS
     cfg = load(path)
@@ -153,7 +146,7 @@ def test_class_counts_fit_the_data(path):
 
 
 @pytest.mark.parametrize('name', PAPER)
-def test_papers_recipe(name):
+def test_papers_recipe(load, name):
     cfg = load(CONFIGS_ROOT / f'thundernet/{name}.py')
     max_iters = 375000 if name.endswith('coco') else 62500
     assert cfg.train_cfg.max_iters == max_iters
@@ -174,7 +167,7 @@ def test_papers_recipe(name):
     assert cfg.model.test_cfg.rcnn.nms.type == 'soft_nms'
 
 
-def test_released_detector():
+def test_released_detector(load):
     cfg = load(CONFIGS_ROOT / 'thundernet/snet146_release_coco.py')
     roi_layer, bbox_head = cfg.model.roi_head.bbox_roi_extractor.roi_layer, cfg.model.roi_head.bbox_head
     assert (roi_layer.pool_mode, roi_layer.aligned, roi_layer.min_size) == ('max', False, 0.1)
@@ -200,7 +193,7 @@ def test_released_detector():
 
 
 @pytest.mark.parametrize('name', ['snet49', 'snet146', 'snet146_release', 'snet535', 'detnet59'])
-def test_released_classifier(name):
+def test_released_classifier(load, name):
     cfg = load(CONFIGS_ROOT / f'pretrain/{name}_in1k.py')
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 512
     assert cfg.train_cfg.max_iters == 300000
@@ -223,7 +216,7 @@ def test_released_classifier(name):
     ('snet535_128px_coco', 128, [96, 128, 192]),
     ('snet535_192px_coco', 192, [144, 192, 288]),
 ])
-def test_input_sizes(name, size, sizes):
+def test_input_sizes(load, name, size, sizes):
     """Training and test sizes in the data loaders; the rest of the pipelines is the base's."""
     cfg = load(CONFIGS_ROOT / f'thundernet/ablations/{name}.py')
     base = load(CONFIGS_ROOT / f'thundernet/{name.split("_")[0]}_coco.py')

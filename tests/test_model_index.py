@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 METAFILES = [ROOT / path for path in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']]
@@ -33,12 +32,12 @@ def test_collections(path):
 
 
 @pytest.mark.parametrize(('path', 'model'), ENTRIES)
-def test_models(path, model):
+def test_models(load, path, model):
     assert model['In Collection'] in [collection['Name'] for collection in COLLECTIONS[path]]
     config = ROOT / model['Config']
     assert config.is_file() and config.stem == model['Name'] and path.parent in config.parents
     assert model['Metadata']['Parameters'] > 0
-    cfg = Config.fromfile(config)
+    cfg = load(config)
     loops = {'Iterations': cfg.train_cfg.get('max_iters'), 'Epochs': cfg.train_cfg.get('max_epochs')}
     assert {unit: model['Metadata'].get(unit) for unit in loops} == loops
     for result in model.get('Results', []):

@@ -4,6 +4,7 @@ import csv
 import importlib
 import importlib.util
 from types import ModuleType
+from typing import Callable
 
 import pytest
 import torch
@@ -22,9 +23,10 @@ def tool(repo, monkeypatch) -> ModuleType:
     return importlib.import_module('complexity')
 
 
-def load(repo, name: str) -> Config:
-    path, = (repo / 'configs/thundernet').rglob(f'{name}.py')
-    return Config.fromfile(path)
+@pytest.fixture
+def load_named(repo, load) -> Callable[[str], Config]:
+    """A function that loads the ThunderNet config of a name."""
+    return lambda name: load(next((repo / 'configs/thundernet').rglob(f'{name}.py')))
 
 
 def check_metafile(repo, name: str, total: tuple) -> None:
@@ -42,9 +44,9 @@ def check_metafile(repo, name: str, total: tuple) -> None:
     ('snet146_voc', 490, 1812358),
     ('snet535_voc', 1294, 4598966),
 ])
-def test_detectors(repo, tool, name, mega_macs, parameters):
+def test_detectors(repo, load_named, tool, name, mega_macs, parameters):
     """At 320 px and 200 RoIs."""
-    cfg = load(repo, name)
+    cfg = load_named(name)
     assert tool.image_size(cfg) == (320, 320) and cfg.model.test_cfg.rpn.max_per_img == 200
     counts = tool.detector_complexity(cfg)
     assert counts['total'][0] / 1e6 == pytest.approx(mega_macs, rel=0.005)
@@ -62,9 +64,9 @@ def test_detectors(repo, tool, name, mega_macs, parameters):
     ('snet535_128px_coco', 265),
     ('snet535_192px_coco', 512),
 ])
-def test_papers_input_sizes(repo, tool, name, papers):
+def test_papers_input_sizes(repo, load_named, tool, name, papers):
     """The paper's MFLOPs of its table of input sizes."""
-    counts = tool.detector_complexity(load(repo, name))
+    counts = tool.detector_complexity(load_named(name))
     if name.startswith('snet146'):
         # Table 1's widths make this backbone 11 % larger than the paper says; the rest agrees.
         excess = 1 - 146 / 162.5
@@ -73,12 +75,12 @@ def test_papers_input_sizes(repo, tool, name, papers):
     check_metafile(repo, name, counts['total'])
 
 
-def test_papers_parts(repo, tool):
+def test_papers_parts(repo, load_named, tool):
     """The paper counts CEM with the backbone and SAM with the head: 154, 70 and 286 for SNet49 with a large head.
 
     Its RPN has 25 outputs more for a softmax of two classes than this one for a sigmoid.
     """
-    counts = tool.detector_complexity(load(repo, 'snet49_large_head_coco'))
+    counts = tool.detector_complexity(load_named('snet49_large_head_coco'))
     macs = {part: count / 1e6 for part, (count, _) in counts.items()}
     assert macs['backbone'] + macs['neck'] == pytest.approx(154, rel=0.02)
     assert macs['RPN'] + 25 * 256 * 20 * 20 / 1e6 == pytest.approx(70, rel=0.02)
@@ -97,18 +99,18 @@ def test_backbones(tool, arch, mega_macs):
     ('146', ['snet146_dw3_coco', 'snet146_dw3x2_coco', 'snet146_conv5_1024_coco']),
     ('49', ['snet49_noconv5_coco', 'snet49_conv5_1024_coco']),
 ])
-def test_table_5_has_equal_macs(repo, tool, arch, names):
+def test_table_5_has_equal_macs(load_named, tool, arch, names):
     expected = tool.classifier_macs(SNet(arch))
     for name in names:
-        backbone = load(repo, name).model.backbone
+        backbone = load_named(name).model.backbone
         assert backbone.arch == arch and 'stage_channels' in backbone
         macs = tool.classifier_macs(MODELS.build({**backbone, 'norm_cfg': dict(type='BN')}))
         assert macs == pytest.approx(expected, rel=0.01), name
 
 
 @pytest.mark.parametrize('name', ['shufflenetv2', 'shufflenetv1', 'mobilenetv2', 'xception'])
-def test_other_backbones_are_of_about_145_mmacs(repo, tool, name):
-    backbone = load(repo, f'thundernet_{name}_coco').model.backbone
+def test_other_backbones_are_of_about_145_mmacs(load_named, tool, name):
+    backbone = load_named(f'thundernet_{name}_coco').model.backbone
     if backbone.type.startswith('mmpretrain.') and importlib.util.find_spec('mmpretrain') is None:
         pytest.skip('needs mmpretrain')
     macs = tool.classifier_macs(MODELS.build({**backbone, 'norm_cfg': dict(type='BN')}))
@@ -142,17 +144,32 @@ def test_psroialign(tool):
     assert tool.count_macs(Pool(), torch.rand(1, 2 * 9, 6, 6))['pool'] == 2 * 2 * 9 * 4 * 4
 
 
-def test_image_size(repo, tool):
-    assert tool.image_size(load(repo, 'snet535_192px_coco')) == (192, 192)
+def test_mask_rcnn(repo, load, tool):
+    """A detector without SAM and PSRoIAlign; the head is boxes and masks."""
+    cfg = load(repo / 'configs/detnet/mask_detnet59_fpn_coco.py')
+    cfg.model.test_cfg.rpn.max_per_img = 7
+    counts = tool.detector_complexity(cfg, (64, 96))
+    assert list(counts) == ['backbone', 'neck', 'RPN', 'RoI sampling', 'head', 'total']
+    boxes = 256 * 7 * 7 * 1024 + 1024 * 1024 + 1024 * (81 + 4 * 80)
+    masks = 4 * 256 * 256 * 9 * 14 * 14 + 256 * 256 * 4 * 14 * 14 + 256 * 80 * 28 * 28
+    assert counts['head'][0] == 7 * (boxes + masks)
+    assert counts['RoI sampling'] == (0, 0)  # mmcv's RoIAlign, an operator of its own, is not counted
+    cells = sum(-(-64 // stride) * -(-96 // stride) for stride in (4, 8, 16, 16, 16))
+    assert counts['RPN'][0] == cells * (256 * 256 * 9 + 256 * (3 + 12))
+    assert sum(counts[part][0] for part in tool.PARTS if part in counts) == counts['total'][0]
+
+
+def test_image_size(repo, load_named, tool):
+    assert tool.image_size(load_named('snet535_192px_coco')) == (192, 192)
     assert tool.image_size(Config.fromfile(repo / 'configs/detnet/detnet59_fpn_coco.py')) == (800, 1344)
-    cfg = load(repo, 'snet49_coco')
+    cfg = load_named('snet49_coco')
     cfg.test_pipeline = [step for step in cfg.test_pipeline if step.type != 'Resize']
     with pytest.raises(ValueError, match='snet49_coco.py: the test pipeline has 0 Resize steps.*give --size'):
         tool.image_size(cfg)
 
 
-def test_without_rpn(repo, tool):
-    cfg = load(repo, 'snet49_coco')
+def test_without_rpn(load_named, tool):
+    cfg = load_named('snet49_coco')
     cfg.model.type = 'SSD'
     del cfg.model['rpn_head']
     with pytest.raises(ValueError, match='snet49_coco.py: SSD has no rpn_head and roi_head'):

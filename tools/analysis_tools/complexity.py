@@ -2,10 +2,10 @@
 
     python tools/analysis_tools/complexity.py configs/thundernet/*_coco.py --csv complexity.csv
 
-A multiply-add counts as 1. Convolutions, fully connected layers and RoI sampling are counted, as in the
-papers' tables; normalisation, activations, pooling and the choice of boxes are not. The counts are
-mmengine's, of one image at the config's test size with the config's number of proposals. No data set is
-read and the weights are random.
+A multiply-add counts as 1. Convolutions and fully connected layers are counted, as in the papers' tables,
+and PSRoIAlign; normalisation, activations, pooling, the choice of boxes and mmcv's RoIAlign are not. The
+counts are mmengine's, of one image at the config's test size with the config's number of proposals. No data
+set is read and the weights are random.
 """
 
 import argparse
