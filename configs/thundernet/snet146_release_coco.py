@@ -6,6 +6,7 @@ model = dict(
     data_preprocessor=dict(pad_size_divisor=1, batch_augments=None),
     backbone=dict(
         arch='146',
+        channels_last=False,  # adds up in the released network's order; True is faster
         # The released classifier, after tools/model_converters/convert.py.
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/snet146_release_in1k.pth', prefix='backbone.')),
     neck=dict(in_channels=[264, 528]),

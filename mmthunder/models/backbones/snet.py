@@ -11,12 +11,14 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+SHUFFLES = ('even_odd', 'interleave')
+
 
 class SNetBlock(BaseModule):
     """ShuffleNetV2 block with a large depthwise kernel.
 
     The channel shuffle opens the block, as in the authors' release, so that released weights fit: a
-    block of stride 1 sends the even channels past the convolutions and the odd ones through them. A
+    block of stride 1 sends half of the channels past the convolutions and the others through them. A
     block of stride 2 convolves all channels in both branches; its left branch keeps the input width.
 
     Args:
@@ -25,6 +27,9 @@ class SNetBlock(BaseModule):
         kernel_size (int): Depthwise kernel, in cells. Defaults to 5.
         stride (int): 1 or 2. Defaults to 1.
         depthwise_repeats (int): Depthwise convolutions in a row; the first has the stride. Defaults to 1.
+        shuffle (str): ``'even_odd'`` sends the even channels past and the odd ones through;
+            ``'interleave'`` interleaves the two halves first and sends the first half of that past.
+            Defaults to ``'even_odd'``.
         norm_cfg (dict): Normalisation after each convolution. Defaults to ``dict(type='BN')``.
         with_cp (bool): Whether to trade compute for memory by checkpointing. Defaults to False.
         init_cfg (dict, optional): Initialisation. Defaults to None.
@@ -36,11 +41,13 @@ class SNetBlock(BaseModule):
                  kernel_size: int = 5,
                  stride: int = 1,
                  depthwise_repeats: int = 1,
+                 shuffle: str = 'even_odd',
                  norm_cfg: ConfigType = dict(type='BN'),
                  with_cp: bool = False,
                  init_cfg: OptMultiConfig = None) -> None:
         super().__init__(init_cfg)
         self.stride = stride
+        self.shuffle = shuffle
         self.with_cp = with_cp
         mid_channels = out_channels // 2
         branch_in = in_channels if stride == 2 else in_channels // 2
@@ -71,7 +78,11 @@ class SNetBlock(BaseModule):
     def _forward(self, x: Tensor) -> Tensor:
         if self.stride == 2:
             return torch.cat((self.branch_left(x), self.branch(x)), 1)
-        return torch.cat((x[:, ::2], self.branch(x[:, 1::2])), 1)
+        if self.shuffle == 'interleave':
+            past, through = torch.channel_shuffle(x, 2).chunk(2, 1)
+        else:
+            past, through = x[:, ::2], x[:, 1::2]
+        return torch.cat((past, self.branch(through)), 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block.
@@ -106,6 +117,10 @@ class SNet(BaseModule):
         conv5_channels (int, optional): Overrides Conv5's width; 0 removes Conv5. Defaults to None.
         kernel_size (int): Depthwise kernel, in cells; odd. Defaults to 5.
         depthwise_repeats (int): Depthwise convolutions in a row, in place of one. Defaults to 1.
+        shuffle (str): Which channels go past the convolutions of a block of stride 1: ``'even_odd'``,
+            the even ones, is the authors' release; ``'interleave'``, the first half of the interleaved
+            halves, is DayBreak-u/Snet. The parameters are the same, what they compute is not. Defaults
+            to ``'even_odd'``.
         in_channels (int): Channels of the image. Defaults to 3.
         out_indices (Sequence[int]): Which maps to return: 0, 1, 2 for strides 8, 16, 32 pixels.
             Defaults to (1, 2).
@@ -115,6 +130,8 @@ class SNet(BaseModule):
         norm_eval (bool): Whether batch norm keeps its running statistics in training. Defaults to
             False.
         with_cp (bool): Whether to checkpoint the blocks. Defaults to False.
+        channels_last (bool): Whether to compute with the channels last in memory, which is faster. The
+            sums are the same up to their order, that is, to rounding. Defaults to True.
         init_cfg (dict, optional): Initialisation. Defaults to Kaiming normal for convolutions and
             constant 1 for normalisation.
 
@@ -143,12 +160,14 @@ class SNet(BaseModule):
                  conv5_channels: Optional[int] = None,
                  kernel_size: int = 5,
                  depthwise_repeats: int = 1,
+                 shuffle: str = 'even_odd',
                  in_channels: int = 3,
                  out_indices: Sequence[int] = (1, 2),
                  frozen_stages: int = -1,
                  norm_cfg: ConfigType = dict(type='BN'),
                  norm_eval: bool = False,
                  with_cp: bool = False,
+                 channels_last: bool = True,
                  init_cfg: OptConfigType = None) -> None:
         super().__init__(
             init_cfg or [
@@ -175,6 +194,8 @@ class SNet(BaseModule):
             raise ValueError(f'SNet: kernel_size {kernel_size} must be odd to keep the map size')
         if depthwise_repeats < 1:
             raise ValueError(f'SNet: depthwise_repeats {depthwise_repeats} must be at least 1')
+        if shuffle not in SHUFFLES:
+            raise ValueError(f'SNet: unknown shuffle {shuffle!r}; use one of {list(SHUFFLES)}')
         if not out_indices or not set(out_indices) <= set(range(len(stages))):
             raise ValueError(f'SNet: out_indices {tuple(out_indices)} must be among {tuple(range(len(stages)))}')
         if not -1 <= frozen_stages <= len(stages):
@@ -182,6 +203,8 @@ class SNet(BaseModule):
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        # Depthwise convolutions and pooling run faster with the channels last, on CPU and CUDA alike.
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
         self.stem = nn.Sequential(
             ConvModule(in_channels, stem, 3, stride=2, padding=1, norm_cfg=norm_cfg),
@@ -198,6 +221,7 @@ class SNet(BaseModule):
                         kernel_size=kernel_size,
                         stride=2 if i == 0 else 1,
                         depthwise_repeats=depthwise_repeats,
+                        shuffle=shuffle,
                         norm_cfg=norm_cfg,
                         with_cp=with_cp))
                 width = channels
@@ -215,8 +239,7 @@ class SNet(BaseModule):
             tuple[Tensor]: One map for each of ``out_indices``; that of index i has stride 2 ** (i + 3)
             pixels.
         """
-        # Depthwise convolutions and pooling run faster in this layout, on CPU and CUDA alike.
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        x = self.stem(x.contiguous(memory_format=self.memory_format))
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)

@@ -122,6 +122,29 @@ def test_block_of_stride_2_keeps_the_width_on_the_left():
     torch.testing.assert_close(out[:, 6:], block.branch(x))
 
 
+def test_interleaving_shuffle():
+    """Channels 0, 4, 1, 5 pass by and 2, 6, 3, 7 are convolved; the parameters are those of the other shuffle."""
+    block = SNetBlock(8, 8, shuffle='interleave').eval()
+    x = torch.randn(2, 8, 5, 5)
+    out = block(x)
+    assert torch.equal(out[:, :4], x[:, [0, 4, 1, 5]])
+    torch.testing.assert_close(out[:, 4:], block.branch(x[:, [2, 6, 3, 7]]))
+
+    models = [tiny(shuffle=shuffle).eval() for shuffle in ('even_odd', 'interleave')]
+    models[1].load_state_dict(models[0].state_dict())
+    outs = [model(torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64))[-1] for model in models]
+    assert (outs[0] - outs[1]).abs().max() > 0.01
+
+
+def test_channels_last_changes_no_result():
+    models = [tiny(channels_last=value).eval() for value in (True, False)]
+    models[1].load_state_dict(models[0].state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    outs = [model(x)[0] for model in models]
+    assert [out.is_contiguous(memory_format=torch.channels_last) for out in outs] == [True, False]
+    torch.testing.assert_close(*outs)
+
+
 def test_no_activation_after_depthwise():
     block = SNetBlock(6, 20, stride=2)
     assert [conv.with_activation for conv in block.branch] == [True, False, True]
@@ -191,6 +214,7 @@ def test_with_cp_changes_no_result(monkeypatch):
     (dict(stage_channels=(8, 16, 12)), 'must grow'),
     (dict(kernel_size=4), 'kernel_size 4 must be odd'),
     (dict(depthwise_repeats=0), 'depthwise_repeats 0 must be at least 1'),
+    (dict(shuffle='odd'), r"unknown shuffle 'odd'; use one of \['even_odd', 'interleave'\]"),
     (dict(out_indices=()), r'out_indices \(\) must be among \(0, 1, 2\)'),
     (dict(out_indices=(1, 3)), r'out_indices \(1, 3\) must be among'),
     (dict(out_indices=(-1, )), 'must be among'),
