@@ -1,28 +1,21 @@
-import importlib.util
 import os
+import re
 import subprocess
 import sys
-from types import ModuleType
+from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from mmdet.models.backbones import ResNet
+from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from mmthunder.models import DetNet
 
 DETNET, RESNET = 'DetNet-59 of ruoqianguo/DetNet_pytorch', 'ResNet-50 of torchvision'
-
-
-@pytest.fixture(scope='module')
-def tool(repo) -> ModuleType:
-    """tools/model_converters/convert.py, which is a script and not in a package."""
-    spec = importlib.util.spec_from_file_location('convert', repo / 'tools/model_converters/convert.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class PublicBlock(nn.Module):
@@ -93,20 +86,6 @@ def public() -> PublicDetNet59:
 def resnet50() -> nn.Module:
     torch.manual_seed(0)
     return randomise(torchvision.models.resnet50())
-
-
-@pytest.fixture
-def run(tool, tmp_path, capsys):
-    """Converts an object; returns the exit code, both outputs' text and the path of the result."""
-
-    def call(content: object, **kwargs) -> tuple:
-        src, dst = tmp_path / 'src.pth', tmp_path / 'out/dst.pth'
-        torch.save(content, src, **kwargs)
-        code = tool.main([str(src), str(dst)])
-        out, err = capsys.readouterr()
-        return code, out, err, dst
-
-    return call
 
 
 def refused(result: tuple) -> str:
@@ -256,15 +235,62 @@ class Malicious:
 
 
 @pytest.mark.parametrize('zipped', [True, False])
-def test_malicious_pickle_is_refused(run, tmp_path, zipped):
+@pytest.mark.parametrize('where', ['state_dict', 'meta'])
+def test_malicious_pickle_runs_nothing(run, public, tmp_path, zipped, where):
     mark = tmp_path / 'mark'
-    content = {'conv1.weight': torch.zeros(1), 'x': Malicious(str(mark))}
-    error = refused(run(content, _use_new_zipfile_serialization=zipped))
-    assert 'refused' in error and 'run code' in error
+    content = dict(state_dict=dict(public.state_dict()), meta={})
+    content[where]['x'] = Malicious(str(mark))
+    result = run(content, _use_new_zipfile_serialization=zipped)
     assert not mark.exists()
+    if where == 'state_dict':
+        assert 'holds no state dict' in refused(result)
+    else:
+        code, out, err, dst = result
+        assert (code, err) == (0, '') and re.search(r'left out, whose loading could run code: \w+\.open\n', out)
+        assert set(torch.load(dst, weights_only=True)) == {'meta', 'state_dict'}
+        assert not mark.exists()
     # The same file does run code where it is loaded without care.
     torch.load(tmp_path / 'src.pth', weights_only=False)
     assert mark.exists()
+
+
+class MaliciousCommand(Malicious):
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f'touch {self.path}', )
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_malicious_command_is_refused(run, public, tmp_path, zipped):
+    mark = tmp_path / 'mark'
+    content = dict(state_dict=public.state_dict(), meta=MaliciousCommand(str(mark)))
+    assert 'can run code' in refused(run(content, _use_new_zipfile_serialization=zipped))
+    assert not mark.exists()
+    torch.load(tmp_path / 'src.pth', weights_only=False)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_other_objects_are_left_out(run, public, zipped):
+    """What training frameworks put beside the weights; none of it comes into the result."""
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
+    parameter.sum().backward()
+    optimizer.step()
+    content = dict(
+        state_dict=public.state_dict(),
+        optimizer=optimizer.state_dict(),
+        meta=dict(time='today', seed=np.int64(3), scores=np.arange(3.), classes=('a', 'b'), args=Namespace(lr=0.1)),
+        message_hub=dict(log_scalars=dict(loss=HistoryBuffer([1., 2.], [1, 1]))))
+    code, out, err, dst = run(content, _use_new_zipfile_serialization=zipped)
+    assert (code, err) == (0, '')
+    left_out, = re.findall('left out, whose loading could run code: (.*)\n', out)
+    assert {'argparse.Namespace', 'mmengine.logging.history_buffer.HistoryBuffer'} <= set(left_out.split(', '))
+    assert not [name for name in left_out.split(', ') if name.startswith(('torch', 'collections'))]
+    converted = torch.load(dst, weights_only=True)
+    assert set(converted) == {'meta', 'state_dict'} and set(converted['meta']) == {'converted_from'}
+    assert all(isinstance(value, Tensor) for value in converted['state_dict'].values())
 
 
 def test_refusal_leaves_dst(tool, tmp_path, public):

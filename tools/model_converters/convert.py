@@ -4,19 +4,25 @@
 
 Which layout SRC has is told from its keys. Every key must be known and every tensor of this project's
 network must be there in its shape; otherwise nothing is written. SRC is read with PyTorch's safe
-loader, which runs no code from the file.
+loader, which runs no code from the file; objects other than tensors and plain values, such as an
+optimizer's or a logger's, are read as empty ones and left out.
 """
 
 import argparse
 import os
 import pickle
+import pickletools
 import re
 import sys
+import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 class Layout(NamedTuple):
@@ -29,7 +35,10 @@ class Layout(NamedTuple):
         rename (tuple[tuple[str, str]]): Patterns of keys and their replacements, for
             :func:`re.sub`; of several that match, the first is used. Other keys keep their names.
         drop (str): Pattern of keys that this project's network has no use for.
-        build (Callable): Makes that network, to compare keys and shapes with.
+        build (Callable): Makes that network from the state dict, to compare keys and shapes with.
+        zeros (str): Pattern of that network's keys that are 0 where the layout lacks them. Files of
+            before torch 0.4.1 have no counters of batches, which inference does not read.
+        use (str): What to do with the result.
     """
 
     name: str
@@ -37,11 +46,41 @@ class Layout(NamedTuple):
     lacks: Tuple[str, ...]
     rename: Tuple[Tuple[str, str], ...]
     drop: str
-    build: Callable[[], nn.Module]
+    build: Callable[[Dict[str, Tensor]], nn.Module]
+    zeros: str = r'.*\.num_batches_tracked'
+    use: str = "load it with init_cfg=dict(type='Pretrained', checkpoint=...)"
 
 
+def snet_rename(prefix: str, stem: str, stages: Sequence[str], branch: str, left: str) -> Tuple[Tuple[str, str], ...]:
+    """List how the keys of an SNet become those of `backbone`.
+
+    Its convolutions and normalisations are numbered through, activations included; here they are in
+    pairs.
+
+    Args:
+        prefix (str): What the keys begin with.
+        stem (str): Name of the first convolution.
+        stages (Sequence[str]): Names of the three stages.
+        branch (str): Name of a block's main branch.
+        left (str): Name of the other branch of a block of stride 2.
+
+    Returns:
+        tuple[tuple[str, str]]: Patterns and replacements, as :attr:`Layout.rename` has them.
+    """
+    pairs = {0: '0.conv', 1: '0.bn'}
+    main = {**pairs, 3: '1.conv', 4: '1.bn', 5: '2.conv', 6: '2.bn'}
+    side = {**pairs, 2: '1.conv', 3: '1.bn'}
+    names = [(rf'{stem}\.{old}', f'stem.{new}') for old, new in pairs.items()]
+    names += [(r'conv5\.0', 'conv5.conv'), (r'conv5\.1', 'conv5.bn')]
+    for i, stage in enumerate(stages):
+        names += [(rf'{stage}\.(\d+)\.{branch}\.{old}', rf'stages.{i}.\1.branch.{new}') for old, new in main.items()]
+        names += [(rf'{stage}\.(\d+)\.{left}\.{old}', rf'stages.{i}.\1.branch_left.{new}') for old, new in side.items()]
+    return tuple((rf'^{prefix}{old}\.', f'backbone.{new}.') for old, new in names)
+
+
+# The functions below import late, since importing mmdet takes seconds that a refusal can do without.
 def build_detnet(depth: int) -> nn.Module:
-    """Make a DetNet; late, since importing mmdet takes seconds that a refusal can do without."""
+    """Make a DetNet."""
     from mmthunder.models import DetNet
     return DetNet(depth)
 
@@ -52,28 +91,116 @@ def build_resnet(depth: int) -> nn.Module:
     return ResNet(depth)
 
 
+def build_snet(state: Dict[str, Tensor], block: str, fc: Optional[str] = None) -> nn.Module:
+    """Make an SNet, with the parameter names of mmpretrain's classifiers and of the detectors.
+
+    Args:
+        state (dict[str, Tensor]): The weights.
+        block (str): Key of the first convolution of a block of stride 1 in the first stage, whose width
+            tells the variants apart.
+        fc (str, optional): Key of the classifier. Defaults to None: there is none.
+
+    Returns:
+        nn.Module: ``backbone`` and, if there is a classifier, ``head.fc``.
+
+    Raises:
+        ConversionError: If the width is of no variant.
+    """
+    from mmthunder.models import SNet
+    width = 2 * len(state[block])
+    archs = {stages[0]: arch for arch, (_, stages, _) in SNet.arch_settings.items()}
+    if width not in archs:
+        raise ConversionError(f'{block}: the first stage has {width} channels, but those of SNet have {list(archs)}')
+    _, stages, conv5 = SNet.arch_settings[archs[width]]
+    model = nn.ModuleDict(dict(backbone=SNet(archs[width])))
+    if fc:
+        model['head'] = nn.ModuleDict(dict(fc=nn.Linear(conv5 or stages[-1], len(state[fc]))))
+    return model
+
+
+def build_detector(config: str) -> nn.Module:
+    """Make the detector of one of this project's configs."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    cfg = Config.fromfile(CONFIGS / config)
+    init_default_scope(cfg.default_scope)
+    return MODELS.build(cfg.model)
+
+
+RELEASE = dict(stem='first_conv', stages=(r'stage\.0', r'stage\.1', r'stage\.2'), branch='branch', left='branch_left')
+DAYBREAK = dict(stem='conv1', stages=('stage1', 'stage2', 'stage3'), branch='branch_main', left='branch_proj')
+USE_BACKBONE = "load it with backbone.init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')"
+# The same weights compute something else with the other shuffle.
+USE_DAYBREAK = f"{USE_BACKBONE} and backbone.shuffle='interleave'"
+
 LAYOUTS = (
+    Layout(
+        name='ThunderNet of qinzheng93/ThunderNet (epoch_80.pth)',
+        has=('backbone.first_conv.0.weight', 'neck.Cglb.weight', 'rpn_head.sam_convs.0.weight'),
+        lacks=(),
+        rename=(
+            *snet_rename(r'backbone\.', **RELEASE),
+            (r'^neck\.C4\.', 'neck.conv_c4.'),
+            (r'^neck\.C5\.', 'neck.conv_c5.'),
+            (r'^neck\.Cglb\.', 'neck.conv_glb.'),
+            (r'^rpn_head\.rpn_conv\.0\.', 'rpn_head.trunk.0.conv.'),
+            (r'^rpn_head\.rpn_conv\.1\.', 'rpn_head.trunk.0.bn.'),
+            (r'^rpn_head\.rpn_conv\.3\.', 'rpn_head.trunk.1.conv.'),
+            (r'^rpn_head\.rpn_conv\.4\.', 'rpn_head.trunk.1.bn.'),
+            (r'^rpn_head\.sam_convs\.0\.', 'sam.theta.conv.'),
+            (r'^rpn_head\.sam_convs\.1\.', 'sam.theta.bn.'),
+        ),
+        drop='',
+        build=lambda state: build_detector('thundernet/snet146_release_coco.py'),
+        use='use it with configs/thundernet/snet146_release_coco.py'),
+    Layout(
+        name='SNet classifier of qinzheng93/ThunderNet (snet146-300000.pth.tar)',
+        has=('first_conv.0.weight', 'stage.0.1.branch.0.weight', 'classifier.0.weight'),
+        lacks=(),
+        rename=(*snet_rename('', **RELEASE), (r'^classifier\.0\.', 'head.fc.')),
+        drop='',
+        build=lambda state: build_snet(state, 'stage.0.1.branch.0.weight', 'classifier.0.weight'),
+        zeros=r'.*\.num_batches_tracked|head\.fc\.bias',  # its fc has no bias
+        use=f'{USE_BACKBONE}, or test it with configs/pretrain/snet146_release_in1k.py'),
+    Layout(
+        name='SNet classifier of DayBreak-u/Snet',
+        has=('conv1.0.weight', 'stage1.1.branch_main.0.weight', 'classifier1.weight'),
+        lacks=(),
+        rename=(*snet_rename('', **DAYBREAK), (r'^classifier1\.', 'head.fc.')),
+        drop=r'cem\..*',  # which its classifier has but does not use
+        build=lambda state: build_snet(state, 'stage1.1.branch_main.0.weight', 'classifier1.weight'),
+        use=USE_DAYBREAK),
+    Layout(
+        name='ThunderNet of DayBreak-u/Thundernet_Pytorch, of which the backbone alone fits',
+        has=('RCNN_base.conv1.0.weight', 'RCNN_base.stage1.1.branch_main.0.weight', 'RCNN_cls_score.weight'),
+        lacks=(),
+        rename=snet_rename(r'RCNN_base\.', **DAYBREAK),
+        # Other activations, normalisations and outputs than here.
+        drop=r'(RCNN_base\.cem|rpn|sam|RCNN_rpn|RCNN_top|RCNN_cls_score|RCNN_bbox_pred)\..*',
+        build=lambda state: build_snet(state, 'RCNN_base.stage1.1.branch_main.0.weight'),
+        use=USE_DAYBREAK),
     Layout(
         name='DetNet-59 of ruoqianguo/DetNet_pytorch (detnet59.pth)',
         has=('conv1.weight', 'layer4.0.extra_conv.0.weight', 'layer5.0.extra_conv.0.weight'),
         lacks=(),
         rename=((r'^(layer[45]\.0)\.extra_conv\.', r'\1.downsample.'), ),
         drop=r'fc\.(weight|bias)',
-        build=lambda: build_detnet(59)),
+        build=lambda state: build_detnet(59)),
     Layout(
         name='ResNet-50 of torchvision',
         has=('conv1.weight', 'layer1.0.conv3.weight', 'layer3.5.conv1.weight', 'layer4.0.downsample.0.weight'),
         lacks=('layer3.6.conv1.weight', 'layer5.0.conv1.weight'),
         rename=(),
         drop=r'fc\.(weight|bias)',
-        build=lambda: build_resnet(50)),
+        build=lambda state: build_resnet(50)),
     Layout(
         name='ResNet-101 of torchvision',
         has=('conv1.weight', 'layer1.0.conv3.weight', 'layer3.22.conv1.weight', 'layer4.0.downsample.0.weight'),
         lacks=('layer3.23.conv1.weight', 'layer5.0.conv1.weight'),
         rename=(),
         drop=r'fc\.(weight|bias)',
-        build=lambda: build_resnet(101)),
+        build=lambda state: build_resnet(101)),
 )
 
 
@@ -81,31 +208,82 @@ class ConversionError(Exception):
     """SRC cannot be converted; the message says why in one line."""
 
 
-def load(path: Path) -> Dict[str, Tensor]:
-    """Read a state dict, bare or under ``state_dict``, without a ``module.`` in front of its keys.
+class Placeholder:
+    """What is read instead of an object that is neither tensor nor plain value; it keeps nothing."""
+
+    def __init__(self, *args) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def named_objects(path: Path) -> List[str]:
+    """List the classes and functions that a file names beside those of tensors; nothing is loaded for it."""
+    if zipfile.is_zipfile(path):
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    names = set()
+    with open(path, 'rb') as file:
+        # Before torch 1.6 a file was a sequence of pickles: a magic number, a version, a system, the content.
+        for _ in range(4):
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name == 'GLOBAL':
+                    # Written with Python 2's names, which the loader translates.
+                    module, name = argument.split(' ')
+                    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+                    names.add(f'{module}.{name}')
+    return sorted(name for name in names if not name.startswith(('torch.', 'collections.OrderedDict')))
+
+
+def load_safely(path: Path) -> Tuple[Any, List[str]]:
+    """Read a file of :func:`torch.save` with PyTorch's safe loader.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        tuple[Any, list[str]]: What it holds, with a :class:`Placeholder` for each object that is neither
+        tensor nor plain value, and the names of the classes and functions that were asked for and not used.
+    """
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True), []
+    except pickle.UnpicklingError:
+        names = named_objects(path)
+        # To the loader these are the classes of those names: it neither imports nor calls anything else.
+        classes = [(type('Placeholder', (Placeholder, ), {}), name) for name in names]
+        with torch.serialization.safe_globals(classes):
+            return torch.load(path, map_location='cpu', weights_only=True), names
+
+
+def load(path: Path) -> Tuple[Dict[str, Tensor], List[str]]:
+    """Read a state dict: bare, under ``state_dict`` or under ``model``, without ``module.`` in front of its keys.
 
     Args:
         path (Path): File that :func:`torch.save` wrote.
 
     Returns:
-        dict[str, Tensor]: The tensors.
+        tuple[dict[str, Tensor], list[str]]: The tensors, and what :func:`load_safely` did not load.
 
     Raises:
         ConversionError: If the file cannot be read safely or holds no state dict.
     """
     try:
-        loaded = torch.load(path, map_location='cpu', weights_only=True)
+        loaded, ignored = load_safely(path)
     except OSError as error:
         raise ConversionError(f'{path}: {error.strerror or error}') from None
     except pickle.UnpicklingError:
         raise ConversionError(f'{path}: refused, since it is no file of PyTorch or holds objects other than tensors '
                               'and plain values, whose loading can run code') from None
-    except (EOFError, RuntimeError, ValueError, KeyError):
+    except Exception:  # what a damaged file raises depends on where the damage is
         raise ConversionError(f'{path}: damaged, or no file of PyTorch') from None
-    state = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else None
+    state = loaded
+    for key in ('state_dict', 'model'):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            state = loaded[key]
+            break
     if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
-        raise ConversionError(f'{path}: holds no state dict, neither bare nor under "state_dict"; {known()}')
-    return {re.sub(r'^module\.', '', str(key)): value for key, value in state.items()}
+        raise ConversionError(f'{path}: holds no state dict, neither bare nor under "state_dict" or "model"; {known()}')
+    return {re.sub(r'^module\.', '', str(key)): value for key, value in state.items()}, ignored
 
 
 def known() -> str:
@@ -140,7 +318,7 @@ def convert(state: Dict[str, Tensor], layout: Layout) -> Tuple[Dict[str, Tensor]
     Raises:
         ConversionError: If a key is missing or left over or a tensor has another shape; all are listed.
     """
-    target = layout.build().state_dict()
+    target = layout.build(state).state_dict()
     dropped, renamed = [], {}
     for key, value in state.items():
         if re.fullmatch(layout.drop, key):
@@ -154,9 +332,8 @@ def convert(state: Dict[str, Tensor], layout: Layout) -> Tuple[Dict[str, Tensor]
         if new_key in renamed:
             raise ConversionError(f'has the layout {layout.name}, but two keys become {new_key}')
         renamed[new_key] = value
-    # Files of before torch 0.4.1 have no such counters, which inference does not read.
     for key, value in target.items():
-        if key.endswith('.num_batches_tracked'):
+        if re.fullmatch(layout.zeros, key):
             renamed.setdefault(key, torch.zeros_like(value))
     problems = {
         'missing': [key for key in target if key not in renamed],
@@ -210,10 +387,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument('dst', metavar='DST', type=Path, help='file to write')
     args = parser.parse_args(argv)
     try:
-        state = load(args.src)
+        state, ignored = load(args.src)
         try:
             layout = recognise(state)
             print(f'{args.src}: {layout.name}, {len(state)} tensors')
+            if ignored:
+                print(f'{args.src}: objects left out, whose loading could run code: {", ".join(ignored)}')
             converted, dropped = convert(state, layout)
         except ConversionError as error:
             raise ConversionError(f'{args.src}: {error}') from None
@@ -221,7 +400,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except ConversionError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    print(f'{args.dst}: {len(converted)} tensors; dropped: {", ".join(dropped) or "nothing"}')
+    print(f'{args.dst}: {len(converted)} tensors; dropped: {", ".join(dropped) or "nothing"}; {layout.use}')
     return 0
 
 
