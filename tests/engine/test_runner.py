@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmdet.datasets import CocoDataset
 from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
 from mmthunder.engine import ThunderRunner
 from mmthunder.engine.runner.dataset_check import base_datasets, check_classes
@@ -110,6 +111,46 @@ def test_missing_evaluation_file(tiny_cfg, build_runner):
     tiny_cfg.test_evaluator.ann_file = 'nowhere/annotations/val.json'
     with pytest.raises(FileNotFoundError, match='nowhere/annotations/val.json'):
         build_runner(tiny_cfg).test()
+
+
+class TestDamagedAnnotations:
+
+    @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'repeat_concat'])
+    def test_coco(self, tiny_cfg, shapes, tmp_path, kind):
+        shutil.copytree(shapes, tmp_path / 'cut')
+        path = tmp_path / 'cut/annotations/train.json'
+        path.write_bytes(path.read_bytes()[:200])
+        tiny_cfg.train_dataloader.dataset.data_root = f'{tmp_path}/cut/'
+        with pytest.raises(ValueError, match=f'^{path}: not readable as JSON .*; the file is damaged or was cut off'):
+            build(wrap(tiny_cfg.train_dataloader, kind))
+
+    @pytest.mark.parametrize('content', [b'', b'<annotation><size>', b'\xff\xfe'])
+    def test_voc(self, voc, content):
+        path = voc / 'Annotations/1.xml'
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f'^{path}: not readable as XML .*; the file is damaged or was cut off'):
+            build(wrap(voc_loader(voc, 'cat', 'dog'), 'repeat'))
+
+    def test_other_errors_pass(self, voc):
+        """An error that is not the file's keeps its own message."""
+        path = voc / 'Annotations/1.xml'
+        path.write_text(path.read_text().replace('<width>64</width>', '<width>wide</width>'))
+        with pytest.raises(ValueError, match='invalid literal for int.*wide'):
+            build(voc_loader(voc, 'cat', 'dog'))
+
+
+@pytest.mark.parametrize(('norm', 'warns'), [(torch.nn.SyncBatchNorm, True), (torch.nn.BatchNorm2d, False)])
+def test_warning_about_synchronised_norm(tiny_cfg, build_runner, monkeypatch, norm, warns):
+    """Distributed on CPU it is plain batch norm; there is a warning only where there was another."""
+    runner = build_runner(tiny_cfg)
+    messages = []
+    monkeypatch.setattr(runner.logger, 'warning', messages.append)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(Runner, 'wrap_model', lambda self, cfg, model: model)
+    monkeypatch.setattr(runner, '_distributed', True)
+    wrapped = runner.wrap_model(None, torch.nn.Sequential(norm(3)))
+    assert not isinstance(wrapped[0], torch.nn.SyncBatchNorm)
+    assert any('SyncBN needs a GPU' in message for message in messages) == warns
 
 
 class TestClassList:

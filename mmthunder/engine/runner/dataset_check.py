@@ -1,13 +1,15 @@
-"""Tells when a data set's class list does not match its annotations."""
+"""Tells which annotations cannot be read, and when a data set's class list does not match them."""
 
 import json
 import os.path as osp
 import xml.etree.ElementTree as ET
 from itertools import islice
-from typing import Iterator
+from typing import Any, Iterator, Optional
 
 from mmdet.datasets import CocoDataset, XMLDataset
+from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
+from mmengine.fileio import list_from_file
 from torch.utils.data import Dataset
 
 # Reading the names of this many XML files tells a wrong class list from a rare class.
@@ -21,6 +23,44 @@ def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
         yield dataset
     for child in inner:
         yield from base_datasets(child)
+
+
+def base_dataset_cfgs(cfg: Any) -> Iterator[dict]:
+    """Walk through the wrappers' configs to those of the data sets themselves; what is no config is left out."""
+    if isinstance(cfg, dict):
+        inner = cfg.get('datasets') or ([cfg['dataset']] if 'dataset' in cfg else [])
+        if not inner:
+            yield cfg
+        for child in inner:
+            yield from base_dataset_cfgs(child)
+
+
+def annotation_error(cfg: Any) -> Optional[str]:
+    """Find the first annotation file that cannot be parsed; mmdet's errors do not name it.
+
+    Args:
+        cfg (dict): Config of a COCO or Pascal VOC data set, possibly wrapped; others are passed over.
+
+    Returns:
+        str, optional: What is wrong with the file; None if all can be parsed.
+    """
+    for base_cfg in base_dataset_cfgs(cfg):
+        base = DATASETS.build(dict(base_cfg, lazy_init=True))
+        if isinstance(base, CocoDataset):
+            paths, form = [base.ann_file], 'JSON'
+        elif isinstance(base, XMLDataset):
+            names = list_from_file(base.ann_file)
+            paths, form = [osp.join(base.sub_data_root, base.ann_subdir, f'{name}.xml') for name in names], 'XML'
+        else:
+            continue
+        for path in filter(osp.isfile, paths):
+            try:
+                with open(path, 'rb') as f:
+                    json.load(f) if form == 'JSON' else ET.parse(f)
+            except (ValueError, ET.ParseError) as error:
+                return (f'{path}: not readable as {form} ({error}); the file is damaged or was cut off, so write or '
+                        'download it again')
+    return None
 
 
 def check_classes(dataset: Dataset) -> None:

@@ -1,11 +1,11 @@
 """mmengine's runner for machines without a GPU, with readable data errors."""
 
 import copy
-from typing import Any, Dict, Optional, Union
+import xml.etree.ElementTree as ET
+from typing import Dict, Optional, Union
 
 import torch
 import torch.distributed as torch_dist
-from mmengine.config import ConfigDict
 from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
@@ -13,14 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .dataset_check import check_classes
-
-
-def _data_root(dataset_cfg: Any) -> Optional[str]:
-    """Find ``data_root`` in a data set's config, through its wrappers."""
-    while isinstance(dataset_cfg, dict) and 'data_root' not in dataset_cfg:
-        dataset_cfg = dataset_cfg.get('dataset') or (dataset_cfg.get('datasets') or [None])[0]
-    return dataset_cfg['data_root'] if isinstance(dataset_cfg, dict) else None
+from .dataset_check import annotation_error, base_dataset_cfgs, check_classes
 
 
 @RUNNERS.register_module()
@@ -32,7 +25,7 @@ class ThunderRunner(Runner):
       ``model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)`` as well.
     - Synchronised batch norm, which torch has for accelerators only, is plain batch norm over each
       process's own images on CPU; a warning says so.
-    - Missing data and class lists that do not match the annotations are one clear error.
+    - Missing or damaged annotations and class lists that do not match them are one clear error.
     """
 
     def setup_env(self, env_cfg: Dict) -> None:
@@ -43,7 +36,9 @@ class ThunderRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
         """Wrap the model, with plain batch norm on CPU."""
-        if self.distributed and not torch.cuda.is_available():
+        # Of torch or of mmcv.
+        synchronised = any(type(module).__name__ == 'SyncBatchNorm' for module in model.modules())
+        if synchronised and self.distributed and not torch.cuda.is_available():
             self.logger.warning('SyncBN needs a GPU; on CPU each process normalises its own images (plain BN)')
             model = revert_sync_batchnorm(model)
         return super().wrap_model(model_wrapper_cfg, model)
@@ -56,16 +51,21 @@ class ThunderRunner(Runner):
 
         Raises:
             FileNotFoundError: If an annotation file is missing, with how to point elsewhere.
-            ValueError: If the class list does not match the annotations.
+            ValueError: If an annotation file is damaged or the class list does not match the annotations.
         """
-        cfg = copy.deepcopy(dataloader) if isinstance(dataloader, (dict, ConfigDict)) else None
+        dataset_cfg = copy.deepcopy(dataloader.get('dataset')) if isinstance(dataloader, dict) else None
         try:
             loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except FileNotFoundError as error:
-            root = _data_root(cfg.get('dataset')) if cfg else None
+            root = next((cfg.get('data_root') for cfg in base_dataset_cfgs(dataset_cfg)), None)
             raise FileNotFoundError(
                 f'{error.filename or error}: no such annotation file; put or link the data set at {root!r}, or point '
                 'elsewhere with data_root in the config or --cfg-options train_dataloader.dataset.data_root=/path/ '
                 '(likewise val_dataloader, test_dataloader and the evaluators\' ann_file)') from None
+        except (ValueError, ET.ParseError):
+            message = annotation_error(dataset_cfg)
+            if message is None:
+                raise
+            raise ValueError(message) from None
         check_classes(loader.dataset)
         return loader
