@@ -1,11 +1,17 @@
 """The ThunderNet detector."""
 
-from typing import Tuple
+from typing import Optional, Tuple
 
+import torch
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def _float32_outputs(module: nn.Module, inputs: tuple, outputs: Tuple[Optional[Tensor], ...]) -> tuple:
+    """Cast a module's outputs from 16 bits to float32, as a forward hook; None stays None."""
+    return tuple(out if out is None else out.to(torch.promote_types(out.dtype, torch.float32)) for out in outputs)
 
 
 @MODELS.register_module()
@@ -52,6 +58,8 @@ class ThunderNet(TwoStageDetector):
             init_cfg=init_cfg)
         self.sam = MODELS.build(sam) if sam is not None else None
         self._check_fit()
+        # Under autocast too: mmcv's soft-NMS has no bfloat16.
+        self.roi_head.bbox_head.register_forward_hook(_float32_outputs)
 
     def _check_fit(self) -> None:
         """Refuse parts that do not fit each other, before the first forward does it less clearly."""

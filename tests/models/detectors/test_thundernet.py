@@ -149,6 +149,16 @@ def test_predict(model, shapes):
     check_results(results, shapes)
 
 
+def test_predict_in_bfloat16(model):
+    batch = make_batch(model, [(64, 96)])
+    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
+        results = model.eval().predict(batch['inputs'], batch['data_samples'], rescale=False)
+    check_results(results, [(64, 96)])
+    instances = results[0].pred_instances
+    assert len(instances) > 0
+    assert instances.bboxes.dtype == instances.scores.dtype == torch.float32
+
+
 @pytest.mark.parametrize(('shape', 'channels'), [((40, 60), 1), ((40, 60), 3), ((50, 1), 3), ((1, 50), 1),
                                                  ((1500, 2200), 3)])
 def test_predict_image_files(model, repo, tmp_path, shape, channels):
