@@ -165,7 +165,7 @@ def make_image(rng: np.random.Generator, size: int, max_objects: int,
     for _ in range(count):
         label = int(rng.integers(len(CLASSES)))
         mask, polygons, radius = place_shape(rng, CLASSES[label], size)
-        # Objects overlap, but none is hidden by more than about a third.
+        # Objects overlap, but no single one hides more than 0.3 of another.
         hidden = max((float((mask * other).sum() / max(other.sum(), 1)) for _, other, _ in objects), default=0)
         if hidden > 0.3:
             continue
