@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
 import matplotlib
+import torch
 from mmengine.config import Config, DictAction
 
 matplotlib.use('Agg')
@@ -229,6 +230,24 @@ class Run:
         return errors[-1] if errors else 'ended without an error message'
 
 
+def visible_device(device: str) -> str:
+    """Give the value of CUDA_VISIBLE_DEVICES that shows a command one device only.
+
+    Args:
+        device (str): ``'cpu'`` or ``'cuda:N'``, counted among the devices that are visible now.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    if device == 'cpu':
+        return ''
+    name, _, number = device.partition(':')
+    if name != 'cuda' or not number.isdigit() or int(number) >= torch.cuda.device_count():
+        raise ValueError(f'{device}: no such device; give cpu or cuda:N, N less than {torch.cuda.device_count()}')
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    return visible.split(',')[int(number)] if visible else number
+
+
 class Job:
     """The commands of a run, one after another, on one device.
 
@@ -254,7 +273,7 @@ class Job:
             )
         self.env = dict(os.environ)
         if device is not None:
-            self.env['CUDA_VISIBLE_DEVICES'] = '' if device == 'cpu' else device.split(':')[-1]
+            self.env['CUDA_VISIBLE_DEVICES'] = visible_device(device)
         run.work_dir.mkdir(parents=True, exist_ok=True)
         self.output: TextIO = open(run.output, 'a')
         try:
@@ -584,6 +603,11 @@ def main(argv: Optional[List[str]] = None) -> int:
             f'given twice: {", ".join(twice)}; names of configs and seeds must differ, since folders are named '
             'after them'
         )
+    for device in args.devices or []:
+        try:
+            visible_device(device)
+        except ValueError as error:
+            parser.error(f'--devices {error}')
     args.work_dir.mkdir(parents=True, exist_ok=True)
 
     failed: Dict[str, str] = {}

@@ -145,8 +145,10 @@ def test_iterations(make_runs):
     assert (run.progress(), run.metrics()) == (1, {'AP': 0.1})
 
 
-def test_train(sweep, make_runs, fake_training, capsys):
+def test_train(sweep, make_runs, fake_training, monkeypatch, capsys):
     """Runs share the devices; one that fails does not stop the others, and is all that a second call trains."""
+    monkeypatch.setattr(sweep.torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     runs = make_runs(['first', 'second'], [0, 1])
     ends = dict(zip(runs, (f'after {runs[2].work_dir}/epoch_2.pth', 'fail', 'well', 'well')))
     fake_training(ends.get)
@@ -169,6 +171,21 @@ def test_train(sweep, make_runs, fake_training, capsys):
     assert sweep.train(runs, [None], list) == {}
     assert [len(list(run.work_dir.glob('2026*'))) for run in runs] == [1, 1, 1, 1]
     assert '3 of 4 runs are done already' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('device', 'visible', 'expected'), [('cpu', None, ''), ('cuda:3', None, '3'), ('cuda:1', '2,5', '5')]
+)
+def test_visible_device(sweep, monkeypatch, device, visible, expected):
+    """Devices are counted among the visible ones, as torch does."""
+    monkeypatch.setattr(sweep.torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if visible:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    assert sweep.visible_device(device) == expected
+    for missing in ('cuda:4', 'cuda', 'gpu:0'):
+        with pytest.raises(ValueError, match=f'{missing}: no such device; give cpu or cuda:N, N less than 4'):
+            sweep.visible_device(missing)
 
 
 def test_ends_without_checkpoint(sweep, make_runs, fake_training):
@@ -252,6 +269,7 @@ def test_collect(sweep, make_runs, tmp_path):
         (['missing.py'], 'missing.py'),
         (['first.py', 'first.py'], 'given twice: first seed 0'),
         (['no_schedule.py'], 'give configs of mmengine with a train_cfg'),
+        (['first.py', '--devices', 'cuda:99'], '--devices cuda:99: no such device'),
     ],
 )
 def test_invalid_arguments(sweep, make_runs, tmp_path, monkeypatch, capsys, arguments, message):
