@@ -62,7 +62,7 @@ def build_detector(config: str, checkpoint: Optional[str], score_thr: Optional[f
         cfg.model.backbone.init_cfg = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if checkpoint is not None:
-        load_checkpoint(model, checkpoint, map_location='cpu')
+        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     else:
         model.init_weights()
     return model.eval()
