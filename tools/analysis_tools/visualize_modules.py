@@ -1,4 +1,4 @@
-"""Draws what the modules of a ThunderNet do with an image, as one picture.
+r"""Draws what the modules of a ThunderNet do with an image, as one picture.
 
     python tools/analysis_tools/visualize_modules.py data/shapes/val/000008.jpg configs/thundernet/snet49_shapes.py \
         work_dirs/snet49_shapes/epoch_5.pth --out docs/modules_shapes.jpg
