@@ -293,7 +293,9 @@ class Job:
                 name = f'{self.run.unit}_{self.run.steps}.pth'
                 raise RunError(f"ended without the checkpoint {name}; keep CheckpointHook's save_last and file names")
             if self.trained:
-                raise RunError(f'the test gives none of the metrics {", ".join(METRICS["AP"])}')
+                raise RunError(
+                    f'the test gives none of {", ".join(METRICS["AP"])}; without any detection there is no AP'
+                )
         self.trained, self.command = trained, command
         if command is not None:
             print(f'\n$ {shlex.join(command)}', file=self.output, flush=True)
