@@ -82,7 +82,8 @@ class TestMissingData:
         message = str(error.value)
         assert message.startswith('nowhere/coco/annotations/train.json: no such annotation file')
         assert "link the data set at 'nowhere/coco/'" in message
-        assert '--cfg-options train_dataloader.dataset.data_root=' in message
+        key = dict(none='', concat='.datasets.0', repeat_concat='.dataset.datasets.0').get(kind, '.dataset')
+        assert f'--cfg-options train_dataloader.dataset{key}.data_root=' in message
         assert '\n' not in message
 
     def test_voc(self, kind):

@@ -4,7 +4,7 @@ import json
 import os.path as osp
 import xml.etree.ElementTree as ET
 from itertools import islice
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Tuple
 
 from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.registry import DATASETS
@@ -25,14 +25,24 @@ def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
         yield from base_datasets(child)
 
 
-def base_dataset_cfgs(cfg: Any) -> Iterator[dict]:
-    """Walk through the wrappers' configs to those of the data sets themselves; what is no config is left out."""
+def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dict]]:
+    """Walk through the wrappers' configs to those of the data sets themselves; what is no config is left out.
+
+    Args:
+        cfg (dict): Config of a data set, possibly wrapped.
+        key (str): Its key, for ``--cfg-options``. Defaults to ``'dataset'``.
+
+    Yields:
+        tuple[str, dict]: Key and config of each data set.
+    """
     if isinstance(cfg, dict):
-        inner = cfg.get('datasets') or ([cfg['dataset']] if 'dataset' in cfg else [])
+        inner = {f'datasets.{i}': child for i, child in enumerate(cfg.get('datasets', []))}
+        if 'dataset' in cfg:
+            inner['dataset'] = cfg['dataset']
         if not inner:
-            yield cfg
-        for child in inner:
-            yield from base_dataset_cfgs(child)
+            yield key, cfg
+        for name, child in inner.items():
+            yield from base_dataset_cfgs(child, f'{key}.{name}')
 
 
 def annotation_error(cfg: Any) -> Optional[str]:
@@ -44,7 +54,7 @@ def annotation_error(cfg: Any) -> Optional[str]:
     Returns:
         str, optional: What is wrong with the file; None if all can be parsed.
     """
-    for base_cfg in base_dataset_cfgs(cfg):
+    for _, base_cfg in base_dataset_cfgs(cfg):
         base = DATASETS.build(dict(base_cfg, lazy_init=True))
         if isinstance(base, CocoDataset):
             paths, form = [base.ann_file], 'JSON'

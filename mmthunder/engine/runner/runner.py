@@ -57,11 +57,12 @@ class ThunderRunner(Runner):
         try:
             loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except FileNotFoundError as error:
-            root = next((cfg.get('data_root') for cfg in base_dataset_cfgs(dataset_cfg)), None)
+            key, cfg = next(base_dataset_cfgs(dataset_cfg), ('dataset', {}))
             raise FileNotFoundError(
-                f'{error.filename or error}: no such annotation file; put or link the data set at {root!r}, or point '
-                'elsewhere with data_root in the config or --cfg-options train_dataloader.dataset.data_root=/path/ '
-                '(likewise val_dataloader, test_dataloader and the evaluators\' ann_file)') from None
+                f'{error.filename or error}: no such annotation file; put or link the data set at '
+                f'{cfg.get("data_root")!r}, or point elsewhere with data_root in the config or --cfg-options '
+                f'train_dataloader.{key}.data_root=/path/ (likewise val_dataloader, test_dataloader and the '
+                "evaluators' ann_file)") from None
         except (ValueError, ET.ParseError):
             message = annotation_error(dataset_cfg)
             if message is None:
