@@ -3,12 +3,10 @@ _base_ = './default_runtime_iter.py'
 
 default_scope = 'mmpretrain'
 runner_type = 'mmdet.ThunderRunner'
-default_hooks = dict(visualization=dict(type='VisualizationHook'))
-custom_hooks = [
-    dict(type='mmdet.CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
-    dict(type='mmdet.CheckpointFitHook'),
-    # Checkpoints of tensors and plain values, with the random states, for safe and exact resuming.
-    dict(type='mmdet.RandomStateHook'),
-    dict(type='mmdet.PlainCheckpointHook', priority='LOWEST'),
-]
+default_hooks = dict(
+    visualization=dict(type='VisualizationHook'),
+    checkpoint_fit=dict(type='mmdet.CheckpointFitHook'),
+    random_state=dict(type='mmdet.RandomStateHook'),
+    plain_checkpoint=dict(type='mmdet.PlainCheckpointHook'))
+custom_hooks = [dict(type='mmdet.CheckInvalidLossHook', interval=50, priority='VERY_LOW')]
 visualizer = dict(type='UniversalVisualizer')
