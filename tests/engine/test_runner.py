@@ -146,7 +146,7 @@ def test_warning_about_synchronised_norm(tiny_cfg, build_runner, monkeypatch, no
     runner = build_runner(tiny_cfg)
     messages = []
     monkeypatch.setattr(runner.logger, 'warning', messages.append)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('mmthunder.engine.runner.runner.get_device', lambda: 'cpu')
     monkeypatch.setattr(Runner, 'wrap_model', lambda self, cfg, model: model)
     monkeypatch.setattr(runner, '_distributed', True)
     wrapped = runner.wrap_model(None, torch.nn.Sequential(norm(3)))
@@ -176,9 +176,19 @@ class TestClassList:
             build(tiny_cfg.train_dataloader)
 
     def test_coco_with_fewer_classes(self, tiny_cfg):
-        """A part of the categories is a choice, and so is their order."""
-        tiny_cfg.train_dataloader.dataset.metainfo = dict(classes=('star', 'circle'))
-        assert build(tiny_cfg.train_dataloader).dataset.metainfo['classes'] == ('star', 'circle')
+        """A part of the categories is a choice."""
+        tiny_cfg.train_dataloader.dataset.metainfo = dict(classes=('circle', 'star'))
+        assert build(tiny_cfg.train_dataloader).dataset.metainfo['classes'] == ('circle', 'star')
+
+    @pytest.mark.parametrize('classes', [('star', 'circle'),
+                                         ('ring', 'square', 'triangle', 'star', 'cross', 'circle')])
+    def test_coco_in_another_order(self, tiny_cfg, classes):
+        """mmdet's labels follow the file, so that other names would be given to them."""
+        tiny_cfg.train_dataloader.dataset.metainfo = dict(classes=classes)
+        expected = tuple(name for name in ('circle', 'square', 'triangle', 'star', 'cross', 'ring') if name in classes)
+        message = f'train.json does; set dataset.metainfo=dict(classes={expected})'
+        with pytest.raises(ValueError, match=re.escape(message)):
+            build(tiny_cfg.train_dataloader)
 
     @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'balanced', 'repeat_concat'])
     def test_voc(self, voc, kind):

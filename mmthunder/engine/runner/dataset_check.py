@@ -3,17 +3,13 @@
 import json
 import os.path as osp
 import xml.etree.ElementTree as ET
-from itertools import islice
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import list_from_file
+from mmengine.fileio import list_from_file, load
 from torch.utils.data import Dataset
-
-# Reading the names of this many XML files tells a wrong class list from a rare class.
-MAX_XML_FILES = 200
 
 
 def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
@@ -73,6 +69,40 @@ def annotation_error(cfg: Any) -> Optional[str]:
     return None
 
 
+def _check_coco_classes(base: CocoDataset) -> None:
+    """Compare the class list with the categories of a COCO file, whose order is that of the labels."""
+    classes = tuple(base.metainfo['classes'])
+    if classes == CocoDataset.METAINFO['classes'] and len(base.cat_ids) == len(classes):
+        return  # COCO itself: not worth reading hundreds of megabytes twice
+    names = [category['name'] for category in load(base.ann_file, backend_args=base.backend_args)['categories']]
+    unused = [name for name in names if name not in classes]
+    _refuse_missing(base, [name for name in classes if name not in names], 'categories of', unused)
+    expected = tuple(name for name in names if name in classes)
+    if expected != classes:
+        raise ValueError(f'{type(base).__name__}: metainfo lists the classes {classes}, but mmdet numbers them as '
+                         f'{osp.normpath(base.ann_file)} does; set dataset.metainfo=dict(classes={expected})')
+
+
+def _check_voc_classes(base: XMLDataset) -> None:
+    """Look for the classes of the list among the objects, file by file until all have been seen."""
+    classes, names = base.metainfo['classes'], set()
+    for i in range(len(base)):
+        names.update(obj.findtext('name') for obj in ET.parse(base.get_data_info(i)['xml_path']).iter('object'))
+        if names.issuperset(classes):
+            return
+    unused = sorted(names.difference(classes))
+    # A class may have no object; a wrong name leaves a name of the files unused as well.
+    if unused:
+        _refuse_missing(base, [name for name in classes if name not in names], 'objects listed by', unused)
+
+
+def _refuse_missing(base: BaseDataset, missing: List[str], what: str, unused: List[str]) -> None:
+    if missing:
+        raise ValueError(f'{type(base).__name__}: the classes {missing} of metainfo are not among the {what} '
+                         f'{osp.normpath(base.ann_file)}, which has {unused} that metainfo does not; set '
+                         "dataset.metainfo=dict(classes=(...)) in the config and the head's num_classes to match")
+
+
 def check_classes(dataset: Dataset) -> None:
     """Compare the class list with the annotations.
 
@@ -80,29 +110,11 @@ def check_classes(dataset: Dataset) -> None:
         dataset (Dataset): A COCO or Pascal VOC data set, possibly wrapped; others are not checked.
 
     Raises:
-        ValueError: If a class of the list is not in the annotations while it should be.
+        ValueError: If a class of the list is not in the annotations while it should be, or the classes
+            of a COCO data set are not in the order of its file.
     """
     for base in base_datasets(dataset):
-        if isinstance(base, CocoDataset) and len(base.cat_ids) != len(base.metainfo['classes']):
-            with open(base.ann_file) as f:
-                names = [category['name'] for category in json.load(f)['categories']]
-            missing = [name for name in base.metainfo['classes'] if name not in names]
-            unused = [name for name in names if name not in base.metainfo['classes']]
-            what = 'categories of'
+        if isinstance(base, CocoDataset):
+            _check_coco_classes(base)
         elif isinstance(base, XMLDataset):
-            infos = (base.get_data_info(i) for i in range(len(base)))
-            names = {
-                obj.findtext('name')
-                for info in islice(infos, MAX_XML_FILES) for obj in ET.parse(info['xml_path']).iter('object')
-            }
-            missing = [name for name in base.metainfo['classes'] if name not in names]
-            unused = sorted(names - set(base.metainfo['classes']))
-            # A class may be rare; a wrong name leaves a name of the files unused as well.
-            missing = missing if unused else []
-            what = 'objects listed by'
-        else:
-            continue
-        if missing:
-            raise ValueError(f'{type(base).__name__}: the classes {missing} of metainfo are not among the {what} '
-                             f'{osp.normpath(base.ann_file)}, which has {unused} that metainfo does not; set '
-                             "dataset.metainfo=dict(classes=(...)) in the config and the head's num_classes to match")
+            _check_voc_classes(base)

@@ -4,8 +4,8 @@ import copy
 import xml.etree.ElementTree as ET
 from typing import Dict, Optional, Union
 
-import torch
 import torch.distributed as torch_dist
+from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
@@ -21,8 +21,7 @@ class ThunderRunner(Runner):
     """Runner with three additions.
 
     - ``--launcher pytorch`` works on CPU: mmengine 0.10 calls ``torch.cuda.set_device`` whatever the
-      backend, so the gloo group is made here, before mmengine looks. Set
-      ``model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)`` as well.
+      backend, so the gloo group is made here, before mmengine looks.
     - Synchronised batch norm, which torch has for accelerators only, is plain batch norm over each
       process's own images on CPU; a warning says so.
     - Missing or damaged annotations and class lists that do not match them are one clear error.
@@ -30,17 +29,22 @@ class ThunderRunner(Runner):
 
     def setup_env(self, env_cfg: Dict) -> None:
         """Set up the environment, with gloo between CPU processes."""
-        if self.launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
+        if self.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
             torch_dist.init_process_group('gloo')
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
-        """Wrap the model, with plain batch norm on CPU."""
-        # Of torch or of mmcv.
-        synchronised = any(type(module).__name__ == 'SyncBatchNorm' for module in model.modules())
-        if synchronised and self.distributed and not torch.cuda.is_available():
-            self.logger.warning('SyncBN needs a GPU; on CPU each process normalises its own images (plain BN)')
-            model = revert_sync_batchnorm(model)
+        """Wrap the model; on CPU with plain batch norm and without a device, which mmengine would name."""
+        if self.distributed and get_device() == 'cpu':
+            # Of torch or of mmcv.
+            if any(type(module).__name__ == 'SyncBatchNorm' for module in model.modules()):
+                self.logger.warning('SyncBN needs a GPU; on CPU each process normalises its own images (plain BN)')
+                model = revert_sync_batchnorm(model)
+            model_wrapper_cfg = model_wrapper_cfg or dict(
+                type='MMDistributedDataParallel',
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False))
         return super().wrap_model(model_wrapper_cfg, model)
 
     @staticmethod

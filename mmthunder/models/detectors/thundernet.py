@@ -91,8 +91,15 @@ class ThunderNet(TwoStageDetector):
             tuple[Tensor, Tensor]: The map that RoI features come from, (N, alpha * p * p, H/16, W/16),
             and the map of the RPN's trunk, (N, feat_channels, H/16, W/16). The RoI head reads the
             first, :class:`LightRPNHead` the last.
+
+        Raises:
+            ValueError: If the neck gives several maps.
         """
-        feat, = self.neck(self.backbone(batch_inputs))
+        feats = self.neck(self.backbone(batch_inputs))
+        if len(feats) != 1:
+            raise ValueError(f'ThunderNet: the neck {type(self.neck).__name__} gives {len(feats)} maps, but RPN and '
+                             'RoI head read one; use a neck with one output, such as CEM')
+        feat, = feats
         rpn_feat = self.rpn_head.trunk(feat)
         if self.sam is not None:
             feat = self.sam(feat, rpn_feat)

@@ -53,6 +53,12 @@ def check_results(results, shapes) -> None:
         assert ((instances.labels >= 0) & (instances.labels < 6)).all()
 
 
+def test_neck_of_several_maps(tiny_model):
+    tiny_model.neck = dict(type='FPN', in_channels=[24, 40], out_channels=245, num_outs=2)
+    with pytest.raises(ValueError, match='ThunderNet: the neck FPN gives 2 maps, but .*; use a neck with one output'):
+        MODELS.build(tiny_model).extract_feat(torch.rand(1, 3, 64, 64))
+
+
 @pytest.mark.parametrize('size', [(64, 96), (65, 33)])
 def test_extract_feat(model, size):
     feat, rpn_feat = model.eval().extract_feat(torch.randn(2, 3, *size))
