@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from mmdet.datasets import CocoDataset
+from mmdet.registry import MODELS
+from mmengine.config import Config
 
 MIM = Path(sys.executable).with_name('mim')
 pytestmark = pytest.mark.skipif(not MIM.exists(), reason='needs mim beside the interpreter')
@@ -127,3 +129,50 @@ def test_two_processes(repo, coco, tmp_path):
     checkpoint = load(work_dir / 'iter_2.pth')
     assert checkpoint['meta']['iter'] == 2
     assert all(value.isfinite().all() for value in checkpoint['state_dict'].values())
+
+
+@pytest.fixture
+def imagenet(tmp_path) -> Path:
+    """Three classes of a few images in ImageNet's layout."""
+    root, rng = tmp_path / 'imagenet', np.random.default_rng(0)
+    for folder, count in (('train', 4), ('val', 2)):
+        for name in ('n01440764', 'n01443537', 'n01484850'):
+            (root / folder / name).mkdir(parents=True)
+            for i in range(count):
+                image = rng.integers(0, 255, (80, 100, 3), dtype=np.uint8)
+                cv2.imwrite(str(root / folder / name / f'{name}_{i}.JPEG'), image)
+    return root
+
+
+def test_pretraining(repo, imagenet, tmp_path):
+    """Through mmpretrain, batch norm's last statistics included; the detector's backbone then loads every tensor."""
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    work_dir = tmp_path / 'work'
+    options = [
+        'model.head.num_classes=3', 'model.head.loss.num_classes=3', 'val_evaluator.topk=1', 'train_cfg.max_iters=3',
+        'train_cfg.val_interval=3', 'param_scheduler.0.end=3', 'default_hooks.checkpoint.interval=3',
+        'default_hooks.logger.interval=1', 'custom_hooks.1.interval=3', 'custom_hooks.1.num_samples=8',
+        'train_dataloader.dataset.pipeline.1.scale=64', 'val_dataloader.dataset.pipeline.2.crop_size=64'
+    ]
+    for loader in ('train_dataloader', 'val_dataloader'):
+        options += [
+            f'{loader}.batch_size=4', f'{loader}.num_workers=1', f'{loader}.dataset.data_root={imagenet}',
+            f'{loader}.dataset.metainfo.classes=tench,goldfish,shark'
+        ]
+    mim(repo, 'train', 'mmpretrain', 'configs/pretrain/snet146_in1k.py', '--work-dir', work_dir, '--cfg-options',
+        *options)
+    log = log_of(work_dir)
+    assert 'Running Precise BN for 8 samples' in log and 'accuracy/top1' in log
+    scalars, = work_dir.glob('*/vis_data/scalars.json')
+    rates = [json.loads(line)['lr'] for line in scalars.read_text().splitlines() if 'lr' in line]
+    assert rates == pytest.approx([0.5, 0.25, 0.])
+
+    checkpoint = work_dir / 'iter_3.pth'
+    state = load(checkpoint)['state_dict']
+    cfg = Config.fromfile(repo / 'configs/thundernet/snet146_coco.py')
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')
+    detector = MODELS.build(cfg.model)
+    detector.init_weights()
+    loaded = detector.backbone.state_dict()
+    assert len(loaded) == 330 == len([key for key in state if key.startswith('backbone.')])
+    assert [key for key, value in loaded.items() if not torch.equal(value, state[f'backbone.{key}'])] == []
