@@ -187,7 +187,7 @@ class Run:
             if times:
                 first, last = (datetime.strptime(text, '%Y/%m/%d %H:%M:%S') for text in (times[0], times[-1]))
                 total += last - first
-        return total.total_seconds() / 60 if total else None
+        return round(total.total_seconds() / 60, 2) if total else None
 
     def next_command(self) -> Optional[List[str]]:
         """Give mim's command that comes next; None if the run is done."""
