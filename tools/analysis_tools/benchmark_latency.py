@@ -1,12 +1,17 @@
-"""Times detectors on the CPU beside torchvision's, in one run.
+"""Times detectors on the CPU beside others, in one run.
 
-    python tools/analysis_tools/benchmark_latency.py configs/thundernet/snet49_coco.py --threads 1
+    python tools/analysis_tools/benchmark_latency.py configs/thundernet/snet49_coco.py --threads 1 \
+        --backends eager onnxruntime openvino
 
-Every round calls each model once, so that a machine that slows down does so for all of them; ratios
-are taken round by round. A call goes from a uint8 image in memory to boxes: through mmdet's
-``test_step`` for a config, through ``model([image])`` for torchvision's models, whose images have the
-first config's size. Each model has its own score threshold; ``--score-thr`` gives all the same. Weights
-are random unless a checkpoint is given.
+Every round calls each model once in each backend, so that a machine that slows down does so for all of
+them; ratios are taken round by round. A call goes from a uint8 image in memory to boxes. In eager mode
+it is mmdet's ``test_step`` for a config and for mmdet's own detectors, and ``model([image])`` for
+torchvision's; in the other backends it is one exported graph with everything in it. The peers' images
+have the first config's size. Each model has its own score threshold; ``--score-thr`` gives all the
+same. Weights are random unless a checkpoint is given.
+
+The share of the peak is the time of a model's multiply-adds at the speed of a large matrix product,
+which is measured in each round too, over the time of the model.
 """
 
 import argparse
@@ -14,14 +19,16 @@ import csv
 import logging
 import platform
 import statistics
+import sys
 import time
+import warnings
+from importlib.metadata import version
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-import mmdet
 import numpy as np
 import torch
-import torchvision
+from exported import count_macs, exported_calls
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -29,8 +36,13 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.utils import ProgressBar
+from peers import MMDET, TORCHVISION, SingleStageGraph, TorchvisionGraph, build_mmdet, build_torchvision
 
-PEERS = ('ssdlite320_mobilenet_v3_large', 'fasterrcnn_mobilenet_v3_large_320_fpn')
+from mmthunder.export import TwoStageGraph
+from mmthunder.runtime.sessions import ONNX_BACKENDS
+
+PEERS = (*TORCHVISION, *MMDET)
+GEMM_SIDE = 1024
 
 
 def cpu_name() -> str:
@@ -93,20 +105,6 @@ def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callabl
     return call
 
 
-def peer_call(name: str, images: List[torch.Tensor], score_thr: Optional[float]) -> Callable[[], object]:
-    """Make a call of a torchvision detector with random weights on the same images."""
-    size = images[0].shape[-1]
-    kwargs = dict(weights=None, weights_backbone=None)
-    if name.startswith('fasterrcnn'):
-        kwargs.update(min_size=size, max_size=size)
-        if score_thr is not None:
-            kwargs.update(box_score_thresh=score_thr)
-    elif score_thr is not None:
-        kwargs.update(score_thresh=score_thr)
-    model = torchvision.models.get_model(name, **kwargs).eval()
-    return lambda: model([image.float() / 255 for image in images])
-
-
 def time_rounds(calls: Dict[str, Callable[[], object]], rounds: int, warmup: int) -> Dict[str, List[float]]:
     """Time the calls, each once a round.
 
@@ -132,45 +130,76 @@ def time_rounds(calls: Dict[str, Callable[[], object]], rounds: int, warmup: int
     return times
 
 
-def markdown(times: Dict[str, List[float]], references: List[str]) -> str:
-    """Tabulate medians, the spread from the 10th to the 90th percentile, and ratios."""
-    head = ['model', 'median ms', 'p10-p90 ms', *(f'ratio to {name}' for name in references)]
+def markdown(times: Dict[str, List[float]],
+             references: Sequence[str],
+             extra: Optional[Dict[str, Dict[str, str]]] = None) -> str:
+    """Tabulate medians, the spread from the 10th to the 90th percentile, and ratios.
+
+    Args:
+        times (dict[str, list[float]]): Milliseconds of each model in each round.
+        references (Sequence[str]): Models to give ratios to.
+        extra (dict[str, dict[str, str]], optional): More columns: by their heads, an entry of each
+            model. Defaults to None.
+
+    Returns:
+        str: The table.
+    """
+    extra = extra or {}
+    head = ['model', 'median ms', 'p10-p90 ms', *(f'ratio to {name}' for name in references), *extra]
     lines = [' | '.join(head), ' | '.join('---' for _ in head)]
     for name, values in times.items():
         low, high = np.percentile(values, (10, 90))
-        ratios = [
-            f'{statistics.median(a / b for a, b in zip(values, times[reference])):.2f}x' for reference in references
-        ]
-        lines.append(' | '.join([name, f'{statistics.median(values):.1f}', f'{low:.1f}-{high:.1f}', *ratios]))
+        lines.append(' | '.join([
+            name, f'{statistics.median(values):.1f}', f'{low:.1f}-{high:.1f}',
+            *(f'{median_ratio(values, times[reference]):.2f}x' for reference in references),
+            *(column[name] for column in extra.values())
+        ]))
     return '\n'.join(f'| {line} |' for line in lines)
 
 
-def write_csv(times: Dict[str, List[float]], path: str) -> None:
-    """Write median, 10th and 90th percentile of each model."""
+def median_ratio(values: Sequence[float], reference: Sequence[float]) -> float:
+    """Give the median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(values, reference))
+
+
+def write_csv(times: Dict[Tuple[str, str], List[float]], path: str) -> None:
+    """Write median, 10th and 90th percentile of each model in each backend."""
     with open(path, 'w', newline='') as f:
         writer = csv.writer(f)
-        writer.writerow(['model', 'median_ms', 'p10_ms', 'p90_ms'])
-        for name, values in times.items():
-            writer.writerow([name, *(round(float(value), 2) for value in np.percentile(values, (50, 10, 90)))])
+        writer.writerow(['model', 'backend', 'median_ms', 'p10_ms', 'p90_ms'])
+        for (name, backend), values in times.items():
+            writer.writerow([name, backend, *(round(float(value), 2) for value in np.percentile(values, (50, 10, 90)))])
 
 
 def main() -> None:
-    """Parse the command line and print the table."""
+    """Parse the command line and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+', help='configs to time')
     parser.add_argument('--checkpoint', help='weights, where there is one config')
+    parser.add_argument('--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=['eager'],
+                        help='what runs the models')
     parser.add_argument('--size', type=int, help="side of the images, in pixels; each config's own if not given")
     parser.add_argument('--batch', type=int, default=1, help='images of a call')
-    parser.add_argument('--threads', type=int, default=1, help='threads of torch')
+    parser.add_argument('--threads', type=int, default=1, help='threads')
     parser.add_argument('--rounds', type=int, default=50, help='rounds that count')
     parser.add_argument('--warmup', type=int, default=5, help='rounds before them')
     parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
-    parser.add_argument('--peers', nargs='*', default=PEERS, help='torchvision detectors to time beside them')
+    parser.add_argument('--peers', nargs='*', choices=PEERS, default=TORCHVISION, metavar='PEER',
+                        help=f'detectors to time beside them: {", ".join(PEERS)}')
+    parser.add_argument('--references', nargs='*', choices=PEERS, metavar='PEER',
+                        help='peers to give ratios to; by default all')
     parser.add_argument('--csv', help='file for the medians and percentiles')
     args = parser.parse_args()
+    references = list(args.peers) if args.references is None else args.references
+    exported = [backend for backend in args.backends if backend != 'eager']
     if args.checkpoint and len(args.configs) > 1:
         parser.error('--checkpoint needs exactly one config')
+    if set(references) - set(args.peers):
+        parser.error(f'--references {" ".join(references)} must be among --peers')
+    if exported and args.batch > 1 and set(args.peers) & set(TORCHVISION):
+        parser.error("--batch above 1: graphs of torchvision's detectors take one image; leave them out of --peers")
     logging.disable(logging.WARNING)
+    warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     sizes = {config: (args.size, args.size) if args.size else test_size(config) for config in args.configs}
@@ -178,20 +207,62 @@ def main() -> None:
         size: [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(args.batch)]
         for size in sizes.values()
     }
-    calls = {
-        Path(config).stem: detector_call(build_detector(config, args.checkpoint, args.score_thr), images[size])
-        for config, size in sizes.items()
-    }
-    first_images = images[sizes[args.configs[0]]]
-    calls.update({name: peer_call(name, first_images, args.score_thr) for name in args.peers})
+    eager_calls, graphs, inputs = {}, {}, {}
+    for config, size in sizes.items():
+        name, detector = Path(config).stem, build_detector(config, args.checkpoint, args.score_thr)
+        eager_calls[name], inputs[name] = detector_call(detector, images[size]), images[size]
+        if exported:
+            graphs[name] = TwoStageGraph(detector)
+    first_size = sizes[args.configs[0]]
+    first_images = images[first_size]
+    for name in args.peers:
+        inputs[name] = first_images
+        if name in TORCHVISION:
+            peer = build_torchvision(name, first_size[1], args.score_thr)
+            eager_calls[name] = lambda peer=peer: peer([image.float() / 255 for image in first_images])
+            graphs[name] = TorchvisionGraph(peer)
+        else:
+            peer = build_mmdet(name, args.score_thr)
+            eager_calls[name], graphs[name] = detector_call(peer, first_images), SingleStageGraph(peer)
+    calls: Dict[Tuple[str, str], Callable[[], object]] = {}
+    macs = {}
+    for name, call in eager_calls.items():
+        if 'eager' in args.backends:
+            calls[name, 'eager'] = call
+        if exported:
+            print(f'exporting {name}', file=sys.stderr)
+            array = torch.stack(inputs[name]).permute(0, 2, 3, 1).contiguous().numpy()
+            macs[name] = count_macs(graphs[name], array)
+            for backend, exported_call in exported_calls(graphs[name], array, exported, args.threads).items():
+                calls[name, backend] = exported_call
+    # Backend by backend, so that a runtime finds its own threads awake.
+    calls = {key: calls[key] for backend in args.backends for key in calls if key[1] == backend}
+    matrix = torch.rand(GEMM_SIDE, GEMM_SIDE)
     with torch.inference_mode():
-        times = time_rounds(calls, args.rounds, args.warmup)
+        times = time_rounds({**calls, 'gemm': lambda: matrix @ matrix}, args.rounds, args.warmup)
+    gemm = times.pop('gemm')
+
     threshold = 'own score thresholds' if args.score_thr is None else f'score threshold {args.score_thr}'
     pixels = ', '.join(f'{width}x{height}' for height, width in images)
-    print(f'{cpu_name()}; torch {torch.__version__}, torchvision {torchvision.__version__}, mmdet '
-          f'{mmdet.__version__}; eager, {args.threads} thread(s), batch {args.batch}, {pixels} px, {threshold}, '
-          f'{args.rounds} rounds after {args.warmup}\n')
-    print(markdown(times, list(args.peers)))
+    versions = [f'{package} {version(package)}' for package in ('torch', 'torchvision', 'mmdet', *exported)]
+    peak = 2e-6 * GEMM_SIDE**3 / statistics.median(gemm)
+    print(f'{cpu_name()}; {", ".join(versions)}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
+          f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
+          f'{peak:.0f} GFLOP/s')
+    for backend in args.backends:
+        of_backend = {name: times[name, backend] for name in eager_calls}
+        extra = {}
+        if exported:
+            extra['MMACs'] = {name: f'{macs[name] / 1e6:.0f}' for name in macs}
+            extra['share of the peak'] = {
+                name: f'{median_ratio(gemm, values) * macs[name] / GEMM_SIDE**3:.0%}'
+                for name, values in of_backend.items()
+            }
+        if backend == 'onnxruntime' and 'openvino' in args.backends:
+            extra['ratio to OpenVINO'] = {
+                name: f'{median_ratio(values, times[name, "openvino"]):.2f}x' for name, values in of_backend.items()
+            }
+        print(f'\n{backend}\n\n{markdown(of_backend, references, extra)}')
     if args.csv:
         write_csv(times, args.csv)
 

@@ -1,0 +1,86 @@
+"""Eight-bit versions of exported detectors."""
+
+from pathlib import Path
+from typing import Iterator, Sequence, Union
+
+import numpy as np
+import onnx
+
+from mmthunder.runtime import Detector
+
+# Layers whose results are logits and box deltas, which need more than 256 steps.
+OUTPUT_LAYERS = ('rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg')
+
+
+def _batches(model: Union[str, Path], images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Bring images into the form of the graph's input, one at a time."""
+    detector = Detector(model)
+    for image in images:
+        yield detector.make_batch([image], detector.input_size(image))
+
+
+def _output_nodes(model: onnx.ModelProto) -> list:
+    """Name the nodes of the output layers."""
+    return [node.name for node in model.graph.node if any(f'.{layer}.' in name for layer in OUTPUT_LAYERS
+                                                          for name in node.input)]
+
+
+def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
+    """Write an ONNX file whose convolutions and fully connected layers compute in eight bits.
+
+    Weights have a scale for each channel, activations one for each tensor, from the range that they have
+    on the images; quantise and dequantise nodes tell them (QDQ).
+
+    Args:
+        model (str or Path): ONNX file of the exporter.
+        output (str or Path): File to write.
+        images (Sequence[np.ndarray]): Images to calibrate on: BGR, uint8, (H, W, 3).
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    batches = _batches(model, images)
+
+    class Reader(CalibrationDataReader):
+
+        def get_next(self) -> dict:
+            batch = next(batches, None)
+            return None if batch is None else dict(images=batch)
+
+    quantize_static(
+        model,
+        output,
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=['Conv', 'Gemm'],
+        nodes_to_exclude=_output_nodes(onnx.load(model)),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8)
+
+
+def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
+    """Write a file of OpenVINO (.xml beside .bin) whose layers compute in eight bits, with NNCF.
+
+    Args:
+        model (str or Path): ONNX file of the exporter.
+        output (str or Path): The .xml file to write.
+        images (Sequence[np.ndarray]): Images to calibrate on: BGR, uint8, (H, W, 3).
+
+    Raises:
+        ValueError: If the graph takes images of every size.
+    """
+    import nncf
+    import openvino
+
+    graph = openvino.Core().read_model(model)
+    if graph.inputs[0].partial_shape.is_dynamic:
+        # OpenVINO 2026.4 takes wrong shapes for the parts of a split eight-bit tensor then and refuses the file.
+        raise ValueError(f'{model}: takes images of every size; for OpenVINO in eight bits export it with '
+                         '--shape HEIGHT WIDTH')
+    quantized = nncf.quantize(
+        graph,
+        nncf.Dataset(list(_batches(model, images))),
+        subset_size=len(images),
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=nncf.IgnoredScope(names=_output_nodes(onnx.load(model)), validate=False))
+    openvino.save_model(quantized, output, compress_to_fp16=False)

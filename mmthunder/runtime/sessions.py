@@ -1,0 +1,139 @@
+"""Graphs as functions of arrays: one class a runtime."""
+
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple, Union
+
+import numpy as np
+
+from .errors import ModelFileError
+from .ncnn_session import NcnnSession
+
+ONNX_BACKENDS = ('onnxruntime', 'openvino')
+BACKENDS = (*ONNX_BACKENDS, 'ncnn')
+Outputs = Tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _reason(error: Exception) -> str:
+    """Take the last line of an error, which tells the reason after the places that it came through."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+class OnnxRuntimeSession:
+    """A graph in ONNX Runtime.
+
+    Args:
+        path (Path): The ONNX file.
+        threads (int, optional): Threads of an operator; None leaves it to the runtime. Defaults to
+            None.
+
+    Attributes:
+        name (str): Name and version of the runtime.
+        metadata (dict[str, str]): What the exporter wrote about the detector.
+        input_shape (list): Sizes of the input, (N, H, W, 3); None where a size is free.
+    """
+
+    def __init__(self, path: Path, threads: Optional[int] = None) -> None:
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=onnxruntime.get_available_providers())
+        # Its errors have a class for each status code, and Exception is what they have in common.
+        except Exception as error:
+            raise ModelFileError(f'{path}: not a graph that ONNX Runtime can load ({_reason(error)})') from None
+        self.name = f'ONNX Runtime {onnxruntime.__version__}'
+        self.metadata: Dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._input = self._session.get_inputs()[0]
+        self.input_shape: List[Optional[int]] = [
+            size if isinstance(size, int) else None for size in self._input.shape
+        ]
+
+    def run(self, images: np.ndarray) -> Outputs:
+        """Run the graph.
+
+        Args:
+            images (np.ndarray): Images in BGR, uint8, with shape (N, H, W, 3).
+
+        Returns:
+            tuple[np.ndarray]: Boxes (N, M, 4), scores (N, M) and labels (N, M).
+        """
+        return tuple(self._session.run(None, {self._input.name: images}))
+
+
+class OpenVINOSession:
+    """A graph in OpenVINO, on the CPU and in float32 where the graph is.
+
+    Args:
+        path (Path): The ONNX file, or the .xml of OpenVINO's own format.
+        threads (int, optional): As for :class:`OnnxRuntimeSession`. Defaults to None.
+
+    The attributes are those of :class:`OnnxRuntimeSession`.
+    """
+
+    def __init__(self, path: Path, threads: Optional[int] = None) -> None:
+        import openvino
+        # On processors with bfloat16 units it would round to 8 bits without being asked.
+        config = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        if threads is not None:
+            config['INFERENCE_NUM_THREADS'] = threads
+        try:
+            model = openvino.Core().read_model(path)
+            self._compiled = openvino.compile_model(model, 'CPU', config)
+        except RuntimeError as error:
+            raise ModelFileError(f'{path}: not a graph that OpenVINO can load ({_reason(error)})') from None
+        # The rest of its version names the build.
+        self.name = f'OpenVINO {openvino.__version__.split("-")[0]}'
+        info = model.get_rt_info()
+        self.metadata: Dict[str, str] = {
+            key: str(value.value if hasattr(value, 'value') else value)
+            for key, value in (info['framework'] if 'framework' in info else {}).items()
+        }
+        self.input_shape: List[Optional[int]] = [
+            size.get_length() if size.is_static else None for size in model.inputs[0].partial_shape
+        ]
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, images: np.ndarray) -> Outputs:
+        """Run the graph; see :meth:`OnnxRuntimeSession.run`."""
+        return tuple(np.array(output) for output in self._request.infer([images]).values())
+
+
+Session = Union[OnnxRuntimeSession, OpenVINOSession, NcnnSession]
+
+
+def open_session(path: Union[str, Path], backend: Optional[str] = None, threads: Optional[int] = None) -> Session:
+    """Load a graph.
+
+    Args:
+        path (str or Path): The file.
+        backend (str, optional): ``'onnxruntime'``, ``'openvino'`` or ``'ncnn'``; None takes the only one
+            that can read the file, and for an ONNX file the first of the two that is installed.
+            Defaults to None.
+        threads (int, optional): Threads of an operator. Defaults to None, the runtime's choice.
+
+    Returns:
+        OnnxRuntimeSession, OpenVINOSession or NcnnSession: The session.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModelFileError: If the runtime cannot load it, or it is no file for this runtime.
+        ImportError: If the runtime is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such model file; tools/deployment/export_onnx.py writes one')
+    sessions = dict(zip(BACKENDS, (OnnxRuntimeSession, OpenVINOSession, NcnnSession)))
+    if backend is not None and backend not in BACKENDS:
+        raise ValueError(f'unknown backend {backend!r}; use one of {list(BACKENDS)}')
+    candidates = [backend] if backend else {'.xml': ['openvino'], '.json': ['ncnn']}.get(path.suffix, ONNX_BACKENDS)
+    for candidate in candidates:
+        try:
+            return sessions[candidate](path, threads)
+        except ImportError as error:
+            if error.name != candidate:
+                raise
+    raise ImportError(f'{path}: needs {" or ".join(candidates)}; pip install {candidates[0]}')

@@ -1,0 +1,52 @@
+import numpy as np
+import onnx
+import pytest
+
+from mmthunder.export import InputSpec
+from mmthunder.export.onnx_file import build_model
+from mmthunder.export.quantize import quantize_onnxruntime, quantize_openvino
+from mmthunder.runtime import Detector
+
+
+@pytest.fixture(scope='module')
+def calibration() -> list:
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(4)]
+
+
+@pytest.fixture
+def model(make_detector, tmp_path):
+    detector = make_detector()
+    onnx.save(build_model(detector, InputSpec.from_config(detector.cfg)), tmp_path / 'detector.onnx')
+    return tmp_path / 'detector.onnx'
+
+
+def mean_best_score(path, images) -> float:
+    """Of images with objects everywhere: close to 1 for these weights, unless quantisation destroys the features."""
+    return float(np.mean([found.scores[0] for found in Detector(path, threads=1).detect(images)]))
+
+
+def test_quantize(model, calibration, images, tmp_path):
+    """Both runtimes' files run with the metadata of the original; its best scores stay near."""
+    expected = mean_best_score(model, images)
+    output = tmp_path / 'int8.onnx'
+    quantize_onnxruntime(model, output, calibration)
+    quantized = onnx.load(output)
+    weights = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
+    types = [node.op_type for node in quantized.graph.node]
+    assert types.count('QuantizeLinear') > 20
+    floats = {name.split('.')[-2] for name, kind in weights.items()
+              if name.endswith('.weight') and kind == onnx.TensorProto.FLOAT}
+    assert floats >= {'rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg'}
+    assert not any('trunk' in name and kind == onnx.TensorProto.FLOAT and name.endswith('weight')
+                   for name, kind in weights.items())
+    assert Detector(output).classes == Detector(model).classes
+    assert mean_best_score(output, images) == pytest.approx(expected, abs=0.1)
+
+    pytest.importorskip('nncf')
+    output = tmp_path / 'int8.xml'
+    quantize_openvino(model, output, calibration)
+    text = output.read_text()
+    assert text.count('type="FakeQuantize"') > 20 and 'element_type="i8"' in text
+    assert Detector(output).classes == Detector(model).classes
+    assert mean_best_score(output, images) == pytest.approx(expected, abs=0.1)

@@ -1,0 +1,57 @@
+"""The deployment tools in order, on a narrow detector: export, quantise, compare."""
+
+import importlib.util
+
+import pytest
+import torch
+from mmengine.config import Config
+
+
+@pytest.fixture
+def tool(repo):
+    """A function that runs a tool with arguments and returns its exit code."""
+
+    def run(name: str, *args) -> int:
+        spec = importlib.util.spec_from_file_location(name, repo / f'tools/deployment/{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.main([str(arg) for arg in args])
+
+    return run
+
+
+@pytest.fixture
+def config(tiny_cfg: Config, tmp_path):
+    tiny_cfg.dump(tmp_path / 'tiny.py')
+    return tmp_path / 'tiny.py'
+
+
+def test_tools(tool, config, tmp_path, capsys):
+    model, quantized = tmp_path / 'tiny.onnx', tmp_path / 'tiny_int8.onnx'
+    assert tool('export_onnx', config, '--output', model, '--threads', 1, '--count', 2) == 0
+    printed = capsys.readouterr()
+    assert f'{model}: ' in printed.out and 'agree: 2 images' in printed.out and 'greedy NMS' in printed.out
+    assert tool('quantize', config, model, '--output', quantized, '--count', 2) == 0
+    assert f'{quantized}: ' in capsys.readouterr().out
+    from mmthunder.export import load_detector
+    torch.save(load_detector(config).state_dict(), tmp_path / 'tiny.pth')
+    assert tool('compare_backends', config, tmp_path / 'tiny.pth', model, quantized, '--backends', 'onnxruntime',
+                '--limit', 2) == 0
+    rows = [line.split(' | ') for line in capsys.readouterr().out.split('\n') if line.startswith('| ')]
+    assert [row[0].split(',')[0] for row in rows[2:]] == ['| PyTorch', '| PyTorch', '| tiny.onnx', '| tiny_int8.onnx']
+    assert rows[4][4] == '0'
+
+
+def test_errors(tool, config, tmp_path, capsys):
+    assert tool('export_onnx', config, tmp_path / 'no.pth', '--output', tmp_path / 'a.onnx') == 1
+    assert 'no.pth' in capsys.readouterr().err
+    (tmp_path / 'broken.jpg').touch()
+    assert tool('export_onnx', config, '--output', tmp_path / 'a.onnx', '--images', tmp_path / 'broken.jpg') == 1
+    assert capsys.readouterr().err == f'error: {tmp_path / "broken.jpg"}: not a readable image\n'
+    assert not (tmp_path / 'a.onnx').exists()
+    for args in (['export_onnx', config, '--output', 'a.onnx', '--batch', 'x'],
+                 ['quantize', config, 'a.onnx', '--output', 'a.txt']):
+        with pytest.raises(SystemExit):
+            tool(*args)
+    error = capsys.readouterr().err
+    assert "--batch x must be a number or 'dynamic'" in error and 'must end with .onnx' in error

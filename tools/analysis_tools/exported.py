@@ -1,0 +1,57 @@
+"""Calls of detectors as exported graphs, for the benchmarks."""
+
+import tempfile
+from pathlib import Path
+from typing import Callable, Dict, Sequence
+
+import numpy as np
+import onnx
+import torch
+from peers import TorchvisionGraph
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmthunder.export.pad_depthwise import pad_depthwise
+from mmthunder.export.to_onnx import OPSET, to_onnx
+from mmthunder.runtime.sessions import open_session
+
+
+def _torchvision_to_onnx(graph: TorchvisionGraph, images: Tensor, path: Path) -> onnx.ModelProto:
+    """Export a detector of torchvision, with the exporter that its post-processing needs."""
+    # The exporter of torch.export does not take its boolean indexing (torchvision issue 9306).
+    torch.onnx.export(graph, (images, ), path, dynamo=False, opset_version=OPSET, input_names=['images'])
+    model = onnx.load(path)
+    pad_depthwise(model)
+    return model
+
+
+def exported_calls(graph: nn.Module, images: np.ndarray, backends: Sequence[str],
+                   threads: int) -> Dict[str, Callable[[], object]]:
+    """Export a detector and make one call for each backend.
+
+    Args:
+        graph (nn.Module): The detector as a module from images to detections.
+        images (np.ndarray): Images with shape (N, H, W, 3), uint8.
+        backends (Sequence[str]): Some of :data:`ONNX_BACKENDS`.
+        threads (int): Threads of a call.
+
+    Returns:
+        dict[str, Callable]: The calls by backend.
+    """
+    inputs = torch.from_numpy(images)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'model.onnx'
+        if isinstance(graph, TorchvisionGraph):
+            model = _torchvision_to_onnx(graph, inputs, path)
+        else:
+            model = to_onnx(graph, inputs)
+        onnx.save(model, path)
+        sessions = {backend: open_session(path, backend, threads) for backend in backends}
+    return {backend: lambda session=session: session.run(images) for backend, session in sessions.items()}
+
+
+def count_macs(graph: nn.Module, images: np.ndarray) -> float:
+    """Count the multiply-adds of convolutions and matrix products of one call."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        graph(torch.from_numpy(images))
+    return counter.get_total_flops() / 2
