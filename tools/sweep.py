@@ -31,7 +31,7 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, TextIO
+from typing import Any, Callable, Dict, List, Optional, TextIO, Tuple
 
 import matplotlib
 import torch
@@ -86,6 +86,14 @@ class CfgOptions(DictAction):
         """Store the parsed options and the words."""
         super().__call__(parser, namespace, values, option_string)
         namespace.cfg_words = values
+
+
+def differing_keys(first: Any, second: Any, key: str) -> List[str]:
+    """Name the innermost keys of two nested dicts whose values differ; ``key`` is the name of the dicts."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        names = dict.fromkeys([*first, *second])
+        return [found for name in names for found in differing_keys(first.get(name), second.get(name), f'{key}.{name}')]
+    return [] if first == second else [key]
 
 
 class Run:
@@ -171,13 +179,13 @@ class Run:
         return 'unfinished' if self.scalars() or self.checkpoint() else 'not started'
 
     def changed_keys(self) -> List[str]:
-        """Name the decisive keys in which the config that the folder was made with differs from today's."""
+        """Name the decisive settings in which the config that the folder was made with differs from today's."""
         if not self.dumped_config.exists():
             return []
         then = Config.fromfile(self.dumped_config, import_custom_modules=False)
         if then.get('resume'):  # 'load_from' is where it resumed
             then.load_from = self.cfg.get('load_from')
-        return [key for key in DECISIVE_KEYS if then.get(key) != self.cfg.get(key)]
+        return [name for key in DECISIVE_KEYS for name in differing_keys(then.get(key), self.cfg.get(key), key)]
 
     def train_minutes(self) -> Optional[float]:
         """Add up the minutes between first and last line of the training logs."""
@@ -624,12 +632,14 @@ def main(argv: Optional[List[str]] = None) -> int:
         latency_options = ('--threads', '1', '--score-thr', '0.05', '--peers')
         analyse('benchmark_latency.py', runs, args.work_dir / 'latency.csv', *latency_options)
     print(f'\n{collect(runs, args.work_dir)}\n\nwrote sweep.csv, sweep.md and sweep.png to {args.work_dir}')
+    changed: Dict[Tuple[str, str], List[str]] = {}
     for run in runs:
-        changed = run.changed_keys()
-        if changed:
+        changed.setdefault((run.config, ', '.join(run.changed_keys())), []).append(str(run.seed))
+    for (config, keys), seeds in changed.items():
+        if keys:
             print(
-                f"{run}: was trained with another config than today's ({', '.join(changed)} differ); move "
-                f'{run.work_dir} away to train it again'
+                f'{config}, seeds {" ".join(seeds)}: trained with another config than now ({keys} differ); move the '
+                'folders away to train again'
             )
     for name, error in failed.items():
         print(f'FAILED: {name}: {error}')

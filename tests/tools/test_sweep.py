@@ -214,9 +214,9 @@ def test_changed_config(sweep, make_runs, fake_training):
     run.cfg.dump(run.dumped_config)
     assert run.changed_keys() == []
     run.cfg.merge_from_dict({'model.type': 'Other', 'train_cfg.max_epochs': 3, 'log_level': 'ERROR'})
-    assert run.changed_keys() == ['model', 'train_cfg']
+    assert run.changed_keys() == ['model', 'train_cfg.max_epochs']
     (message,) = sweep.train([run], [None], list).values()
-    assert 'begun with another config (model, train_cfg differ)' in message
+    assert 'begun with another config (model, train_cfg.max_epochs differ)' in message
 
 
 def test_close_ends_all_processes(sweep, make_runs, monkeypatch, tmp_path):
