@@ -1,6 +1,7 @@
 import importlib.util
 import json
 
+import numpy as np
 import onnx
 import pytest
 from mmdet.datasets import CocoDataset
@@ -69,6 +70,17 @@ def test_dynamic(make_detector, images, tmp_path):
         assert runtime.session.input_shape == [None, None, None, 3]
         assert runtime.input_size(images[2]) == (80, 112)
         agreement = agreement_of(detector, runtime, images)
+        assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
+
+
+def test_faster_rcnn(faster_rcnn, tmp_path):
+    """RoIAlign of four levels and NMS of five in both runtimes."""
+    images = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8) for i in range(2)]
+    export_onnx(faster_rcnn, tmp_path / 'detector.onnx', InputSpec.from_config(faster_rcnn.cfg), images, threads=1)
+    types = [node.op_type for node in onnx.load(tmp_path / 'detector.onnx').graph.node]
+    assert types.count('RoiAlign') == 4
+    for backend in backends():
+        agreement = agreement_of(faster_rcnn, Detector(tmp_path / 'detector.onnx', backend, threads=1), images)
         assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
 
 

@@ -70,36 +70,9 @@ def test_nothing_found(make_detector, images):
     assert labels.shape == (1, 100) and (labels == -1).all() and labels.dtype == torch.int64
 
 
-@pytest.fixture
-def faster_rcnn(repo):
-    """A narrow Faster R-CNN with FPN, of DetNet's layout of strides, that finds things in noise."""
-    cfg = Config.fromfile(repo / 'configs/detnet/detnet59_fpn_bccd.py')
-    cfg.merge_from_dict({
-        'model.backbone.base_channels': 4,
-        'model.neck.in_channels': [16, 32, 64, 64, 64],
-        'model.neck.out_channels': 16,
-        'model.rpn_head.in_channels': 16,
-        'model.rpn_head.feat_channels': 16,
-        'model.roi_head.bbox_roi_extractor.out_channels': 16,
-        'model.roi_head.bbox_head.in_channels': 16,
-        'model.roi_head.bbox_head.fc_out_channels': 32,
-        'model.test_cfg.rpn': dict(nms_pre=200, max_per_img=60),
-    })
-    model = MODELS.build(cfg.model).eval()
-    generator = torch.Generator().manual_seed(0)
-    head = model.roi_head.bbox_head
-    for module, scale in ((head.fc_cls, 1.), (head.fc_reg, 0.05), (model.rpn_head.rpn_cls, 1.),
-                          (model.rpn_head.rpn_reg, 0.3)):
-        torch.nn.init.normal_(module.weight, std=scale, generator=generator)
-    model.cfg = cfg
-    return model
-
-
 def test_faster_rcnn(faster_rcnn):
     """Five levels with NMS of their own, RoIAlign of four levels, boxes of each class."""
     images = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8) for i in range(2)]
-    resize, = (step for step in faster_rcnn.cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
-    resize.scale = (128, 96)
     expected = [detect(faster_rcnn, image) for image in images]
     agreement = Agreement(box_tolerance=1e-2, score_tolerance=1e-4)
     for first, second in zip(expected, run(TwoStageGraph(faster_rcnn), images, (128, 96))):
