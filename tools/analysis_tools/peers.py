@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 import mmdet
 import torch
 import torchvision
-from mmcv.cnn import fuse_conv_bn
+from mmcv.cnn import ConvModule, fuse_conv_bn
 from mmdet.models.dense_heads import RTMDetHead, YOLOXHead
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
@@ -53,7 +53,12 @@ class SingleStageGraph(nn.Module):
 
     def __init__(self, detector: SingleStageDetector) -> None:
         super().__init__()
-        self.detector = fuse_conv_bn(copy.deepcopy(detector))
+        self.detector = copy.deepcopy(detector)
+        for module in self.detector.modules():
+            if isinstance(module, ConvModule):
+                # RTMDet's levels share convolutions, but not the batch norms that become a part of them.
+                module.conv = copy.deepcopy(module.conv)
+        fuse_conv_bn(self.detector)
         self.eval()
 
     def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
