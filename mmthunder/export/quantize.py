@@ -10,6 +10,8 @@ from mmthunder.runtime import Detector
 
 # Layers whose results are logits and box deltas, which need more than 256 steps.
 OUTPUT_LAYERS = ('rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg')
+# Arithmetic of boxes and of the weights of RoI features, which NNCF would take for layers.
+FLOAT_OPERATORS = ('Add', 'Div', 'MatMul', 'Mul', 'ReduceSum', 'Sub')
 
 
 def _batches(model: Union[str, Path], images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -77,10 +79,12 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
         # OpenVINO 2026.4 takes wrong shapes for the parts of a split eight-bit tensor then and refuses the file.
         raise ValueError(f'{model}: takes images of every size; for OpenVINO in eight bits export it with '
                          '--shape HEIGHT WIDTH')
+    proto = onnx.load(model)
+    arithmetic = [node.name for node in proto.graph.node if node.op_type in FLOAT_OPERATORS]
     quantized = nncf.quantize(
         graph,
         nncf.Dataset(list(_batches(model, images))),
         subset_size=len(images),
         preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=_output_nodes(onnx.load(model)), validate=False))
+        ignored_scope=nncf.IgnoredScope(names=_output_nodes(proto) + arithmetic, validate=False))
     openvino.save_model(quantized, output, compress_to_fp16=False)
