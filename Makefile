@@ -13,9 +13,9 @@ env:
 	@bash tools/setup_env.sh
 
 train: env
-	@test data/shapes -nt tools/misc/make_shapes.py || { rm -rf data/shapes; \
+	@test data/shapes -nt tools/misc/make_shapes.py || { \
 		echo '[train] writing the data set data/shapes (about 20 seconds) ...'; \
-		python tools/misc/make_shapes.py --out data/shapes; }
+		python tools/misc/make_shapes.py --out data/shapes --force; }
 	@echo '[train] training $(CONFIG) (about 6 minutes on 2 cores) ...'
 	@mim train mmdet $(CONFIG) --work-dir $(WORK_DIR)
 	@echo '[train] testing the checkpoint and drawing the held-out images (about 1 minute) ...'
