@@ -28,6 +28,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from complexity import test_size
 from exported import count_macs, exported_calls
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -78,19 +79,6 @@ def build_detector(config: str, checkpoint: Optional[str], score_thr: Optional[f
     else:
         model.init_weights()
     return model.eval()
-
-
-def test_size(config: str) -> Tuple[int, int]:
-    """Read the (height, width) that a config's test images are resized to.
-
-    Raises:
-        ValueError: If its test pipeline has no ``Resize`` with a scale.
-    """
-    for step in Config.fromfile(config).test_dataloader.dataset.pipeline:
-        if step.type == 'Resize' and 'scale' in step:
-            width, height = step.scale
-            return height, width
-    raise ValueError(f'{config}: its test pipeline has no Resize with a scale; give --size')
 
 
 def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callable[[], object]:
@@ -202,7 +190,7 @@ def main() -> None:
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    sizes = {config: (args.size, args.size) if args.size else test_size(config) for config in args.configs}
+    sizes = {config: (args.size, args.size) if args.size else test_size(Config.fromfile(config)) for config in args.configs}
     images = {
         size: [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(args.batch)]
         for size in sizes.values()

@@ -125,14 +125,14 @@ class GivenProposals(nn.Module):
         return self.detector.rpn_head(feats), self.detector.roi_head(feats, [InstanceData(bboxes=boxes)])
 
 
-def image_size(cfg: Config) -> Tuple[int, int]:
-    """Read the size of test images from a config.
+def test_size(cfg: Config) -> Tuple[int, int]:
+    """Read the size that test images are resized to from a config.
 
     Args:
         cfg (Config): The config.
 
     Returns:
-        tuple[int, int]: Height and width in pixels, padded as the model pads them.
+        tuple[int, int]: Height and width in pixels.
 
     Raises:
         ValueError: If the test pipeline has no resizing step with one scale.
@@ -141,8 +141,14 @@ def image_size(cfg: Config) -> Tuple[int, int]:
     if len(scales) != 1:
         raise ValueError(f'{cfg.filename}: the test pipeline has {len(scales)} Resize steps with a scale, but the '
                          'size is read from one; give --size')
+    width, height = scales[0]
+    return height, width
+
+
+def image_size(cfg: Config) -> Tuple[int, int]:
+    """Give :func:`test_size`, padded as the model pads images."""
     divisor = cfg.model.data_preprocessor.get('pad_size_divisor', 1)
-    width, height = (-(-side // divisor) * divisor for side in scales[0])
+    height, width = (-(-side // divisor) * divisor for side in test_size(cfg))
     return height, width
 
 
