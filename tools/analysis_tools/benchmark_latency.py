@@ -190,7 +190,10 @@ def main() -> None:
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    sizes = {config: (args.size, args.size) if args.size else test_size(Config.fromfile(config)) for config in args.configs}
+    sizes = {
+        config: (args.size, args.size) if args.size else test_size(Config.fromfile(config))
+        for config in args.configs
+    }
     images = {
         size: [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(args.batch)]
         for size in sizes.values()
