@@ -35,12 +35,12 @@ class ShuffledBlock(nn.Module):
     def __init__(self, block: SNetBlock, channels: int) -> None:
         super().__init__()
         self.branch = block.branch
-        self.shuffle = nn.ChannelShuffle(channels // 2)
+        self.shuffle = nn.ChannelShuffle(2 if block.shuffle == 'interleave' else channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute what the block computes."""
-        even, odd = self.shuffle(x).chunk(2, 1)
-        return torch.cat((even, self.branch(odd)), 1)
+        past, through = self.shuffle(x).chunk(2, 1)
+        return torch.cat((past, self.branch(through)), 1)
 
 
 class FeatureNetwork(nn.Module):

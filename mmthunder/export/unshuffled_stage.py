@@ -39,9 +39,10 @@ class UnshuffledStage(nn.Module):
         widths = [conv.out_channels for conv in convs]
         channels = [(p, c) for p in (0, 1) for c in range(widths[p])]
         reads: List[List[Tuple[int, int]]] = []
-        for p, width in enumerate(widths[2:], 2):
-            reads.append(channels[1::2])
-            channels = channels[::2] + [(p, c) for c in range(width)]
+        for p, (block, width) in enumerate(zip(blocks, widths[2:]), 2):
+            past, through = block.split(torch.arange(len(channels)).view(1, -1, 1, 1))
+            reads.append([channels[i] for i in through.flatten()])
+            channels = [channels[i] for i in past.flatten()] + [(p, c) for c in range(width)]
         reads.append(channels)  # by whoever reads the stage's output
         reader: Dict[Tuple[int, int], int] = {channel: r for r, group in enumerate(reads) for channel in group}
 

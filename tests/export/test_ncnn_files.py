@@ -4,12 +4,13 @@ import torch
 from mmthunder.export import InputSpec, detect
 from mmthunder.export.agreement import Agreement
 from mmthunder.export.ncnn_files import ShuffledBlock, check_supported, export_ncnn
-from mmthunder.models.backbones.snet import SNetBlock
+from mmthunder.models.backbones.snet import SHUFFLES, SNetBlock
 from mmthunder.runtime import Detector, ModelFileError
 
 
-def test_shuffled_block():
-    block = SNetBlock(12, 12).eval()
+@pytest.mark.parametrize('shuffle', SHUFFLES)
+def test_shuffled_block(shuffle):
+    block = SNetBlock(12, 12, shuffle=shuffle).eval()
     x = torch.randn(1, 12, 6, 7)
     torch.testing.assert_close(ShuffledBlock(block, 12)(x), block(x))
 

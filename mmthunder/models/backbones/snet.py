@@ -75,13 +75,24 @@ class SNetBlock(BaseModule):
         if stride == 2:
             self.branch_left = nn.Sequential(*depthwise(in_channels), pointwise(in_channels, left_out))
 
+    def split(self, x: Tensor) -> Tuple[Tensor, Tensor]:
+        """Split the channels, as a block of stride 1 does.
+
+        Args:
+            x (Tensor): Features with shape (N, in_channels, H, W).
+
+        Returns:
+            tuple[Tensor, Tensor]: What goes past the convolutions and what goes through them, both with
+            shape (N, in_channels / 2, H, W).
+        """
+        if self.shuffle == 'interleave':
+            return torch.channel_shuffle(x, 2).chunk(2, 1)
+        return x[:, ::2], x[:, 1::2]
+
     def _forward(self, x: Tensor) -> Tensor:
         if self.stride == 2:
             return torch.cat((self.branch_left(x), self.branch(x)), 1)
-        if self.shuffle == 'interleave':
-            past, through = torch.channel_shuffle(x, 2).chunk(2, 1)
-        else:
-            past, through = x[:, ::2], x[:, 1::2]
+        past, through = self.split(x)
         return torch.cat((past, self.branch(through)), 1)
 
     def forward(self, x: Tensor) -> Tensor:
