@@ -94,11 +94,12 @@ def ps_roi_align(layer: PSRoIAlign, feat: Tensor, boxes: Tensor) -> Tensor:
 
     bins = bins.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels, height, width)
     shape = (num_imgs, p_h, p_w, num_rois, samples, samples)
-    x = (x * (2 / (width - 1)) - 1)[:, None, :, :, None, :].expand(shape)
-    y = (y * (2 / (height - 1)) - 1)[:, :, None, :, :, None].expand(shape)
+    # -1 and 1 are the outer edges of the first and the last cell, so that maps of one cell have coordinates too.
+    x = ((2 * x + 1) / width - 1)[:, None, :, :, None, :].expand(shape)
+    y = ((2 * y + 1) / height - 1)[:, :, None, :, :, None].expand(shape)
     grid = torch.stack((x, y), -1).reshape(-1, num_rois, samples**2, 2)
     inside = (x_inside[:, None, :, :, None, :] * y_inside[:, :, None, :, :, None]).reshape(-1, 1, num_rois, samples**2)
-    values = F.grid_sample(bins, grid, mode='bilinear', padding_mode='border', align_corners=True)
+    values = F.grid_sample(bins, grid, mode='bilinear', padding_mode='border', align_corners=False)
     # (N * p_h * p_w, C, R) -> (N * R, C, p_h, p_w)
     pooled = (values * inside).amax(-1).reshape(num_imgs, p_h, p_w, channels, num_rois)
     return pooled.permute(0, 4, 3, 1, 2).reshape(-1, channels, p_h, p_w)

@@ -24,8 +24,8 @@ def boxes() -> Tensor:
 
 @pytest.mark.parametrize('pool_mode', ['avg', 'max'])
 @pytest.mark.parametrize('options', [dict(), dict(aligned=False, min_size=0.1), dict(sampling_ratio=3)], ids=str)
-@pytest.mark.parametrize('bins', [(7, 7), (3, 2)])
-def test_ps_roi_align(boxes, pool_mode, options, bins):
+@pytest.mark.parametrize(('bins', 'cells'), [((7, 7), (9, 11)), ((3, 2), (9, 11)), ((3, 2), (1, 11)), ((3, 2), (9, 1))])
+def test_ps_roi_align(boxes, pool_mode, options, bins, cells):
     extractor = MODELS.build(
         dict(
             type='PSRoIExtractor',
@@ -33,7 +33,7 @@ def test_ps_roi_align(boxes, pool_mode, options, bins):
             out_channels=5,
             featmap_strides=[16]))
     check_supported(extractor)
-    feat = torch.randn(2, 5 * bins[0] * bins[1], 9, 11)
+    feat = torch.randn(2, 5 * bins[0] * bins[1], *cells)
     expected = extractor((feat, ), flatten(boxes))
     pooled = roi_features(extractor, (feat, ), boxes)
     assert pooled.shape == (40, 5, *bins)
