@@ -12,16 +12,66 @@ import cv2
 
 from .detector import Detections, Detector
 from .errors import ModelFileError
-from .media import Frame, count_frames, draw, frame_rate, list_files, read_frames
+from .media import Frame, count_frames, draw, frame_rate, is_video, list_files, read_frames
 from .sessions import BACKENDS
 
 
-def read_image_ids(annotations: Optional[str]) -> Dict[str, int]:
-    """Read the ids of the images of a COCO annotation file, by the names of their files."""
-    if annotations is None:
-        return {}
-    with open(annotations) as f:
-        return {Path(image['file_name']).name: image['id'] for image in json.load(f)['images']}
+def find_image_ids(files: Sequence[Path], annotations: Optional[str]) -> Optional[Dict[Path, int]]:
+    """Find the ids of images.
+
+    Args:
+        files (Sequence[Path]): The files.
+        annotations (str, optional): COCO annotation file that has the ids by file name.
+
+    Returns:
+        dict[Path, int], optional: The ids of the annotation file, otherwise the numbers that the files
+        are called by; None if they are not called by different numbers, or there are videos.
+
+    Raises:
+        ValueError: If the annotation file is none or does not have all the files.
+    """
+    if annotations is not None:
+        try:
+            with open(annotations) as f:
+                ids = {Path(image['file_name']).name: image['id'] for image in json.load(f)['images']}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f'{annotations}: not a COCO annotation file with images that have file_name and id '
+                             f'({type(error).__name__}: {error})') from None
+        unknown = [path.name for path in files if path.name not in ids]
+        if unknown:
+            raise ValueError(f'{annotations}: has no image called {unknown[0]}, nor {len(unknown) - 1} others of the '
+                             f'{len(files)} files; leave --annotations out or give the file that lists them')
+        return {path: ids[path.name] for path in files}
+    if any(is_video(path) or not path.stem.isdecimal() for path in files):
+        return None
+    numbers = {path: int(path.stem) for path in files}
+    return numbers if len(set(numbers.values())) == len(files) else None
+
+
+def picture_name(path: Path) -> str:
+    """Name the drawn picture or video of a file."""
+    return f'{path.stem}.mp4' if is_video(path) else path.name
+
+
+def check_names(files: Sequence[Path], pictures: Path) -> None:
+    """Refuse files whose results could not be told apart or would replace them.
+
+    Args:
+        files (Sequence[Path]): The files.
+        pictures (Path): Folder that drawn pictures go to.
+
+    Raises:
+        ValueError: If two files have one name, or a file is in the folder.
+    """
+    paths: Dict[str, Path] = {}
+    for path in files:
+        if path.parent.resolve() == pictures.resolve():
+            raise ValueError(f'{path}: its drawn picture would replace it; choose another --output')
+        name = picture_name(path)
+        if name in paths:
+            raise ValueError(f'{path} and {paths[name]}: the results of both would be called {name}; run them one '
+                             'after the other, with another --output')
+        paths[name] = path
 
 
 def coco_results(frame: Frame, image_id: int, detections: Detections, category_ids: Sequence[int]) -> List[dict]:
@@ -54,16 +104,24 @@ class PictureWriter:
         self._video_path: Optional[Path] = None
 
     def write(self, frame: Frame, picture) -> None:
-        """Write one picture under the name of its file."""
+        """Write one picture under the name of its file.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        path = self.folder / picture_name(frame.path)
         if frame.index is None:
-            cv2.imwrite(str(self.folder / frame.path.name), picture)
+            if not cv2.imwrite(str(path), picture):
+                raise OSError(f'{path}: could not be written; is the disk full?')
             return
         if self._video_path != frame.path:
             self.close()
             size = picture.shape[1], picture.shape[0]
             self._video = cv2.VideoWriter(
-                str(self.folder / f'{frame.path.stem}.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), frame_rate(frame.path),
-                size)
+                str(path), cv2.VideoWriter_fourcc(*'mp4v'), frame_rate(frame.path), size)
+            if not self._video.isOpened():
+                raise OSError(f'{path}: could not be written; is the disk full, or OpenCV without video? '
+                              '--no-pictures writes the JSON only')
             self._video_path = frame.path
         self._video.write(picture)
 
@@ -90,6 +148,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.batch < 1:
         parser.error(f'--batch {args.batch} must be at least 1')
+    if args.threads is not None and args.threads < 1:
+        parser.error(f'--threads {args.threads} must be at least 1')
     return args
 
 
@@ -100,11 +160,13 @@ def run(args: argparse.Namespace) -> int:
         int: 0, or 1 if a file could not be read.
     """
     files = list_files(args.inputs)
-    image_ids = read_image_ids(args.annotations)
+    pictures = Path(args.output, 'pictures')
+    check_names(files, pictures)
+    image_ids = find_image_ids(files, args.annotations)
     detector = Detector(args.model, args.backend, args.threads)
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    writer = None if args.no_pictures else PictureWriter(output / 'pictures')
+    writer = None if args.no_pictures else PictureWriter(pictures)
     total, done, unreadable, results = count_frames(files), 0, [], []
     start = time.perf_counter()
     frames = read_frames(files)
@@ -115,9 +177,8 @@ def run(args: argparse.Namespace) -> int:
                 print(f'\n{frame.path}: not readable, left out', file=sys.stderr)
         readable = [frame for frame in chunk if frame.image is not None]
         for frame, detections in zip(readable, detector.detect([frame.image for frame in readable])):
-            stem = frame.path.stem
-            number = int(stem) if stem.isdigit() and frame.index is None else done
-            results += coco_results(frame, image_ids.get(frame.path.name, number), detections, detector.category_ids)
+            image_id = done if image_ids is None else image_ids[frame.path]
+            results += coco_results(frame, image_id, detections, detector.category_ids)
             if writer is not None:
                 writer.write(frame, draw(frame.image, detections, detector.classes, args.draw_thr))
             done += 1

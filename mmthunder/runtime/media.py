@@ -57,11 +57,16 @@ def list_files(inputs: Sequence[str]) -> List[Path]:
     return files
 
 
+def is_video(path: Path) -> bool:
+    """Tell whether a file is a video, by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
 def count_frames(files: Sequence[Path]) -> int:
     """Count the pictures of the files, for the progress; videos as their headers say."""
     count = 0
     for path in files:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+        if is_video(path):
             capture = cv2.VideoCapture(str(path))
             count += max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
             capture.release()
@@ -80,7 +85,7 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
         Frame: Every image, every frame of a video, and one without a picture for an unreadable file.
     """
     for path in files:
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
+        if not is_video(path):
             # From bytes, since OpenCV's own reading stumbles over some file names on Windows.
             data = np.fromfile(path, dtype=np.uint8)
             yield Frame(path, None, cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None)

@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from mmthunder.runtime.__main__ import main
+from mmthunder.runtime.__main__ import PictureWriter, check_names, find_image_ids, main
+from mmthunder.runtime.media import Frame
 
 
 @pytest.fixture
@@ -31,11 +33,52 @@ def test_folder(folder, model_file, tmp_path, capsys):
     assert '2 of 4 files could not be read' in printed.err and '4 detections in 2 images' in printed.out
     results = json.loads((out / 'detections.json').read_text())
     assert results[0] == dict(
-        image_id=139, category_id=18, bbox=[8, 8, 32, 32], score=pytest.approx(0.9), file_name='000000000139.jpg')
-    assert [result['image_id'] for result in results] == [139, 139, 1, 1]
+        image_id=0, category_id=18, bbox=[8, 8, 32, 32], score=pytest.approx(0.9), file_name='000000000139.jpg')
+    assert [result['image_id'] for result in results] == [0, 0, 1, 1]
     assert sorted(path.name for path in (out / 'pictures').iterdir()) == ['000000000139.jpg', 'b.png']
     picture = cv2.imread(str(out / 'pictures/b.png'))
     assert picture.shape == (64, 64, 3) and picture[40, 8:41].any(-1).all() and not picture[50, 10].any()
+
+
+def test_image_numbers():
+    """Where all images are called by different numbers, these are their ids."""
+    files = [Path('000000000139.jpg'), Path('7.png')]
+    assert find_image_ids(files, None) == {files[0]: 139, files[1]: 7}
+    for other in ('b.png', '007.png', '8.avi', '².png'):
+        assert find_image_ids([*files, Path(other)], None) is None
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('{}', 'not a COCO annotation file'),
+    ('no JSON', 'not a COCO annotation file'),
+    ('{"images": [{"file_name": "b.png"}]}', 'not a COCO annotation file'),
+    ('{"images": [{"file_name": "c.png", "id": 1}]}', 'has no image called b.png'),
+])
+def test_wrong_annotations(tmp_path, text, message):
+    path = tmp_path / 'annotations.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f'annotations.json: {message}'):
+        find_image_ids([Path('b.png')], str(path))
+
+
+@pytest.mark.parametrize(('files', 'message'), [
+    (['a/1.jpg', 'b/1.jpg'], 'b/1.jpg and a/1.jpg: the results of both would be called 1.jpg'),
+    (['clip.avi', 'clip.mov'], 'clip.mov and clip.avi: .* called clip.mp4'),
+    (['out/pictures/1.jpg'], 'its drawn picture would replace it'),
+])
+def test_results_of_one_name(files, message):
+    with pytest.raises(ValueError, match=message):
+        check_names([Path(file) for file in files], Path('out/pictures'))
+    check_names([Path('a/1.jpg'), Path('a/1.png'), Path('1.avi')], Path('out/pictures'))
+
+
+def test_picture_not_written(tmp_path):
+    writer = PictureWriter(tmp_path / 'pictures')
+    writer.folder.rmdir()
+    image = np.zeros((64, 64, 3), np.uint8)
+    for frame in (Frame(Path('a.jpg'), None, image), Frame(Path('a.avi'), 0, image)):
+        with pytest.raises(OSError, match=r'pictures/a.(jpg|mp4): could not be written'):
+            writer.write(frame, image)
 
 
 def test_image_ids(folder, model_file, tmp_path):
