@@ -2,11 +2,11 @@
 
 from .agreement import Agreement
 from .check_images import check_images
-from .load import detect, load_detector, use_greedy_nms
+from .load import detect, load_detector, set_score_thr, use_greedy_nms
 from .onnx_file import DisagreementError, InputSpec, export_onnx
 from .two_stage_graph import TwoStageGraph
 
 __all__ = [
     'Agreement', 'DisagreementError', 'InputSpec', 'TwoStageGraph', 'check_images', 'detect', 'export_onnx',
-    'load_detector', 'use_greedy_nms'
+    'load_detector', 'set_score_thr', 'use_greedy_nms'
 ]

@@ -12,7 +12,9 @@ from mmdet.models.detectors import BaseDetector, TwoStageDetector
 from mmdet.registry import DATASETS
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import ConfigDict
+from mmengine.runner import load_checkpoint
 
+from mmthunder.engine.hooks.checkpoint_fit_hook import describe_misfit
 from mmthunder.runtime import Detections
 
 
@@ -22,25 +24,53 @@ def load_detector(config: str, checkpoint: Optional[str] = None, cfg_options: Op
     Args:
         config (str): Path of the config.
         checkpoint (str, optional): Path of its weights; None draws them, always the same ones, which
-            is enough to measure speed. Defaults to None.
+            is enough to measure speed and memory; no pretrained backbone is loaded. Defaults to None.
         cfg_options (dict, optional): Overrides of the config. Defaults to None.
 
     Returns:
-        BaseDetector: The detector, with ``cfg`` and ``dataset_meta`` as attributes.
+        BaseDetector: The detector, with ``cfg`` and ``dataset_meta`` as attributes; the latter is the
+        checkpoint's where it has one, otherwise that of the config's test set.
+
+    Raises:
+        ValueError: If the checkpoint is of another architecture.
     """
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        # It warns of what is put right below.
-        warnings.filterwarnings('ignore', message='.*COCO classes by default')
-        detector = init_detector(config, checkpoint, device='cpu', cfg_options=cfg_options or {})
+        options = {'model.backbone.init_cfg': None, **(cfg_options or {})}
+        # It warns, whatever the filters, that it takes COCO's classes, which is put right below.
+        with warnings.catch_warnings(record=True):
+            detector = init_detector(config, device='cpu', cfg_options=options)
+        meta = {}
         if checkpoint is None:
             # It would log every parameter.
-            logging.disable(logging.INFO)
+            level = logging.root.manager.disable
+            logging.disable(max(level, logging.INFO))
             detector.init_weights()
-            logging.disable(logging.NOTSET)
-            dataset = DATASETS.build(dict(detector.cfg.test_dataloader.dataset, lazy_init=True))
-            detector.dataset_meta = dataset.metainfo
+            logging.disable(level)
+        else:
+            loaded = load_checkpoint(detector, str(checkpoint), map_location='cpu')
+            misfit = describe_misfit(detector, loaded)
+            if misfit:
+                raise ValueError(f'{checkpoint}: {misfit}')
+            meta = loaded.get('meta', {})
+    dataset = DATASETS.build(dict(detector.cfg.test_dataloader.dataset, lazy_init=True))
+    detector.dataset_meta = meta.get('dataset_meta', dataset.metainfo)
     return detector.eval()
+
+
+def set_score_thr(detector: TwoStageDetector, score_thr: float) -> None:
+    """Give a detector another score threshold.
+
+    Soft-NMS lowers scores, and has a threshold of its own for what it leaves; that is set as well.
+
+    Args:
+        detector (TwoStageDetector): What :func:`load_detector` returns; it is changed.
+        score_thr (float): Lowest score of a detection.
+    """
+    cfg = detector.roi_head.test_cfg
+    cfg.score_thr = score_thr
+    if 'min_score' in cfg.nms:
+        cfg.nms.min_score = score_thr
 
 
 def use_greedy_nms(detector: TwoStageDetector) -> TwoStageDetector:

@@ -30,16 +30,12 @@ import numpy as np
 import torch
 from complexity import test_size
 from exported import count_macs, exported_calls
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from mmengine.utils import ProgressBar
 from peers import MMDET, TORCHVISION, SingleStageGraph, TorchvisionGraph, build_mmdet, build_torchvision
 
-from mmthunder.export import TwoStageGraph
+from mmthunder.export import TwoStageGraph, load_detector, set_score_thr
 from mmthunder.runtime.sessions import ONNX_BACKENDS
 
 PEERS = (*TORCHVISION, *MMDET)
@@ -54,31 +50,6 @@ def cpu_name() -> str:
             if line.startswith('model name'):
                 return line.split(':', 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def build_detector(config: str, checkpoint: Optional[str], score_thr: Optional[float]) -> torch.nn.Module:
-    """Build the detector of a config in eval mode.
-
-    Args:
-        config (str): Path of the config.
-        checkpoint (str, optional): Path of its weights; None leaves them random.
-        score_thr (float, optional): Overrides the config's score threshold.
-
-    Returns:
-        torch.nn.Module: The detector.
-    """
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    if score_thr is not None and 'rcnn' in cfg.model.get('test_cfg', {}):
-        cfg.model.test_cfg.rcnn.score_thr = score_thr
-    if checkpoint is None:
-        cfg.model.backbone.init_cfg = None
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    if checkpoint is not None:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    else:
-        model.init_weights()
-    return model.eval()
 
 
 def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callable[[], object]:
@@ -200,7 +171,9 @@ def main() -> None:
     }
     eager_calls, graphs, inputs = {}, {}, {}
     for config, size in sizes.items():
-        name, detector = Path(config).stem, build_detector(config, args.checkpoint, args.score_thr)
+        name, detector = Path(config).stem, load_detector(config, args.checkpoint)
+        if args.score_thr is not None:
+            set_score_thr(detector, args.score_thr)
         eager_calls[name], inputs[name] = detector_call(detector, images[size]), images[size]
         if exported:
             graphs[name] = TwoStageGraph(detector)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Callable
 
 import torch
-from benchmark_latency import build_detector, cpu_name, markdown, time_rounds
+from benchmark_latency import cpu_name, markdown, time_rounds
 from mmdet.testing import demo_mm_inputs
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+
+from mmthunder.export import load_detector
 
 
 def feature_call(model: torch.nn.Module, data: dict) -> Callable[[], None]:
@@ -46,9 +47,9 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    model = build_detector(args.config, None, None).train()
+    model = load_detector(args.config).train()
     model.data_preprocessor.batch_augments = None  # one size, that of --size
-    optim_wrapper = build_optim_wrapper(model, Config.fromfile(args.config).optim_wrapper)
+    optim_wrapper = build_optim_wrapper(model, model.cfg.optim_wrapper)
     data = demo_mm_inputs(
         args.batch, [[3, args.size, args.size]] * args.batch,
         num_items=[args.objects] * args.batch,

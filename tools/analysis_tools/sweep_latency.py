@@ -19,7 +19,7 @@ import torch
 from benchmark_latency import cpu_name, detector_call, time_rounds
 from exported import exported_calls
 
-from mmthunder.export import TwoStageGraph, load_detector
+from mmthunder.export import TwoStageGraph, load_detector, set_score_thr
 from mmthunder.runtime.sessions import ONNX_BACKENDS
 
 matplotlib.use('Agg')
@@ -56,7 +56,7 @@ def variant_calls(config: str, axis: str, value: int, size: int,
     if axis == 'proposals':
         options['model.test_cfg.rpn.nms_pre'] = max(1000, 2 * value)
     detector = load_detector(config, cfg_options=options)
-    detector.roi_head.test_cfg.score_thr = 0.05
+    set_score_thr(detector, 0.05)
     side = value if axis == 'image side, px' else size
     threads = value if axis == 'threads' else 1
     images = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)

@@ -1,17 +1,48 @@
 """Refuses checkpoints of another architecture."""
 
 import re
-from typing import List
+from typing import List, Optional
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
 
 
 def _listing(name: str, keys: List[str]) -> str:
     """Count keys and name the first ones."""
     return f'{len(keys)} {name} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})' if keys else ''
+
+
+def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.) -> Optional[str]:
+    """Tell how a checkpoint differs from a model.
+
+    Args:
+        model (nn.Module): The model.
+        checkpoint (dict): The checkpoint, or a bare state dict.
+        max_share (float): Share of the model's keys that may be missing or have other shapes; keys that
+            the model lacks are no misfit where it is above 0. Defaults to 0.
+
+    Returns:
+        str, optional: The difference; None if the checkpoint fits.
+    """
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    loaded = checkpoint.get('state_dict', checkpoint)
+    found = {re.sub(r'^module\.', '', key): tuple(getattr(value, 'shape', ())) for key, value in loaded.items()}
+    missing = [key for key in wanted if key not in found]
+    unexpected = [key for key in found if key not in wanted]
+    shapes = [
+        f'{key}: {found[key]} in the file, {wanted[key]} in the model' for key in wanted
+        if key in found and found[key] != wanted[key]
+    ]
+    if len(missing) + len(shapes) <= max_share * len(wanted) and (max_share or not unexpected):
+        return None
+    details = '; '.join(
+        filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),
+                      _listing('keys have other shapes', shapes))))
+    return (f'this checkpoint is of another architecture than the config: of {len(wanted)} keys, {details}; use the '
+            'config that it was trained with')
 
 
 @HOOKS.register_module()
@@ -32,21 +63,7 @@ class CheckpointFitHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # as mmengine's loader does
             model = model.module
-        wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        loaded = checkpoint.get('state_dict', checkpoint)
-        found = {re.sub(r'^module\.', '', key): tuple(getattr(value, 'shape', ())) for key, value in loaded.items()}
-        missing = [key for key in wanted if key not in found]
-        unexpected = [key for key in found if key not in wanted]
-        shapes = [
-            f'{key}: {found[key]} in the file, {wanted[key]} in the model' for key in wanted
-            if key in found and found[key] != wanted[key]
-        ]
         fine_tuning = runner._train_loop is not None and not isinstance(runner._train_loop, dict) and not runner._resume
-        fits = len(missing) + len(shapes) <= len(wanted) / 2 if fine_tuning else not (missing or unexpected or shapes)
-        if not fits:
-            details = '; '.join(
-                filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),
-                              _listing('keys have other shapes', shapes))))
-            source = runner._load_from or find_latest_checkpoint(runner.work_dir)
-            raise ValueError(f'{source}: this checkpoint is of another architecture than the config: of '
-                             f'{len(wanted)} keys, {details}; use the config that it was trained with')
+        misfit = describe_misfit(model, checkpoint, 0.5 if fine_tuning else 0.)
+        if misfit:
+            raise ValueError(f'{runner._load_from or find_latest_checkpoint(runner.work_dir)}: {misfit}')
