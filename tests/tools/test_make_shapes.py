@@ -105,6 +105,19 @@ def test_does_not_overwrite(make_shapes, tmp_path, capsys):
     assert after['train/000000.jpg'] != before['train/000000.jpg']
 
 
+@pytest.mark.parametrize(('option', 'value', 'message'), [
+    ('--max-objects', '0', 'must be at least 1'),
+    ('--size', '31', 'must be at least 32'),
+    ('--train', '-1', 'must be at least 0'),
+    ('--empty-ratio', '1.5', 'must be from 0 to 1'),
+])
+def test_invalid_arguments(make_shapes, tmp_path, capsys, option, value, message):
+    with pytest.raises(SystemExit):
+        write(make_shapes, tmp_path / 'shapes', option, value)
+    assert f'{option} {value}: {message}' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_interruption_leaves_what_was_there(make_shapes, tmp_path, monkeypatch):
     out = write(make_shapes, tmp_path / 'shapes')
     before = contents(out)

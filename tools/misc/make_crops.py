@@ -9,9 +9,6 @@ data sets and splits are those of a detector's config.
 """
 
 import argparse
-import os
-import shutil
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import List, Optional, Tuple
@@ -24,6 +21,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import Dataset
 
 from mmthunder.engine.runner.dataset_check import base_datasets
+from mmthunder.utils.whole_folder import whole_folder
 
 BACKGROUND = 'background'
 
@@ -131,18 +129,9 @@ def main(argv: Optional[List[str]] = None) -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.default_scope)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and then renamed: an interrupted run leaves no half data set.
-    partial = Path(tempfile.mkdtemp(prefix=f'.{args.out.name}-', dir=args.out.parent))
-    try:
+    with whole_folder(args.out) as folder:
         for split_id, split in enumerate(('train', 'val')):
-            write_split(DATASETS.build(cfg[f'{split}_dataloader'].dataset), partial / split, split_id, args)
-        if args.out.exists():
-            shutil.rmtree(args.out)
-        partial.chmod(0o755)
-        os.replace(partial, args.out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            write_split(DATASETS.build(cfg[f'{split}_dataloader'].dataset), folder / split, split_id, args)
     print(f'wrote {args.out}')
 
 

@@ -9,14 +9,13 @@ some images without objects. It is what `make train` and the tests learn from wi
 
 import argparse
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
+
+from mmthunder.utils.whole_folder import whole_folder
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 
@@ -222,20 +221,16 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
     parser.add_argument('--force', action='store_true', help='replace an existing folder')
     args = parser.parse_args(argv)
+    for name, least in (('train', 0), ('val', 0), ('size', 32), ('max_objects', 1)):
+        if getattr(args, name) < least:
+            parser.error(f'--{name.replace("_", "-")} {getattr(args, name)}: must be at least {least}')
+    if not 0 <= args.empty_ratio <= 1:
+        parser.error(f'--empty-ratio {args.empty_ratio}: must be from 0 to 1')
     if args.out.exists() and not args.force:
         parser.error(f'{args.out} exists; give another --out, or --force to replace it')
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and then renamed: an interrupted run leaves no half data set.
-    partial = Path(tempfile.mkdtemp(prefix=f'.{args.out.name}-', dir=args.out.parent))
-    try:
-        write_split(partial, 'train', 0, args.train, args)
-        write_split(partial, 'val', 1, args.val, args)
-        if args.out.exists():
-            shutil.rmtree(args.out)
-        partial.chmod(0o755)
-        os.replace(partial, args.out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(args.out) as folder:
+        write_split(folder, 'train', 0, args.train, args)
+        write_split(folder, 'val', 1, args.val, args)
     print(f'wrote {args.out}')
 
 
