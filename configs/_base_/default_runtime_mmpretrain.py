@@ -4,6 +4,7 @@ _base_ = './default_runtime_iter.py'
 default_scope = 'mmpretrain'
 runner_type = 'mmdet.ThunderRunner'
 default_hooks = dict(
+    checkpoint=dict(type='mmdet.AtomicCheckpointHook'),
     visualization=dict(type='VisualizationHook'),
     checkpoint_fit=dict(type='mmdet.CheckpointFitHook'),
     random_state=dict(type='mmdet.RandomStateHook'),

@@ -1,4 +1,4 @@
-"""mmengine's runner for machines without a GPU, with readable data errors."""
+"""mmengine's runner for machines without a GPU, with readable data and disk errors."""
 
 import copy
 import xml.etree.ElementTree as ET
@@ -14,18 +14,48 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .dataset_check import annotation_error, base_dataset_cfgs, check_classes
+from .disk_errors import explain_disk_errors
 
 
 @RUNNERS.register_module()
 class ThunderRunner(Runner):
-    """Runner with three additions.
+    """Runner with four additions.
 
     - ``--launcher pytorch`` works on CPU: mmengine 0.10 calls ``torch.cuda.set_device`` whatever the
       backend, so the gloo group is made here, before mmengine looks.
     - Synchronised batch norm, which torch has for accelerators only, is plain batch norm over each
       process's own images on CPU; a warning says so.
     - Missing or damaged annotations and class lists that do not match them are one clear error.
+    - So are a full disk and a work folder that cannot be written.
+
+    Takes the arguments of :class:`~mmengine.runner.Runner`.
     """
+
+    def __init__(self, model: Union[nn.Module, Dict], work_dir: str, *args, **kwargs) -> None:
+        with explain_disk_errors(work_dir):
+            super().__init__(model, work_dir, *args, **kwargs)
+
+    def train(self) -> nn.Module:
+        """Train.
+
+        Returns:
+            nn.Module: The model.
+
+        Raises:
+            OSError: If the disk is full or the work folder cannot be written, with what to do.
+        """
+        with explain_disk_errors(self.work_dir):
+            return super().train()
+
+    def val(self) -> Dict[str, float]:
+        """Validate; returns the metrics and raises as :meth:`train` does."""
+        with explain_disk_errors(self.work_dir):
+            return super().val()
+
+    def test(self) -> Dict[str, float]:
+        """Test; returns the metrics and raises as :meth:`train` does."""
+        with explain_disk_errors(self.work_dir):
+            return super().test()
 
     def setup_env(self, env_cfg: Dict) -> None:
         """Set up the environment, with gloo between CPU processes."""

@@ -1,0 +1,3 @@
+from .atomic_backend import AtomicBackend
+
+__all__ = ['AtomicBackend']

@@ -1,0 +1,68 @@
+"""Checkpoints that a killed training can always resume from."""
+
+import os.path as osp
+from pathlib import Path
+
+from mmdet.registry import HOOKS
+from mmengine.dist import is_main_process, master_only
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from ..fileio.atomic_backend import SUFFIX, AtomicBackend
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's hook for a training that may be killed, or run out of disk, at any moment.
+
+    mmengine removes the oldest checkpoint, writes the new one and then overwrites ``last_checkpoint``, which
+    names it for ``--resume``; each file is incomplete for a while. Here each file is whole or not there
+    (:class:`AtomicBackend`), and the order is: write, name, remove. So ``last_checkpoint`` names a whole
+    checkpoint from the first one on. Checkpoints in other storages than local folders are written by the
+    storage's own backend.
+
+    Takes the arguments of :class:`~mmengine.hooks.CheckpointHook`.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose the backend, and remove what a killed process left half written."""
+        super().before_train(runner)
+        if type(self.file_backend) is LocalBackend:
+            self.backend_args = dict(backend='atomic')
+            self._remove_partial_files()
+
+    @master_only
+    def _remove_partial_files(self) -> None:
+        for partial in Path(self.out_dir).glob(f'*{SUFFIX}'):
+            partial.unlink()
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save a checkpoint, name it as the last one and remove those that are too many."""
+        if self.max_keep_ckpts > 0:
+            ids = list(dict.fromkeys([*self.keep_ckpt_ids, step]))
+            outdated = ids[:-self.max_keep_ckpts]
+            # With the outdated ones: if a kill lets them stay, mmengine removes them on resuming.
+            runner.message_hub.update_info('keep_ckpt_ids', ids)
+            self.keep_ckpt_ids.extend(ids)  # holds the last ``max_keep_ckpts``
+        else:
+            outdated = []
+        filename = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args)
+        if is_main_process():
+            AtomicBackend().put(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
+            for old_step in outdated:
+                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old_step))
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)

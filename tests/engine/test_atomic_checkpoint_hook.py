@@ -1,0 +1,158 @@
+import itertools
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Dict, Optional
+
+import pytest
+import torch
+from mmdet.registry import HOOKS
+from mmengine.fileio import LocalBackend
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import find_latest_checkpoint, save_checkpoint
+
+
+class FolderRunner:
+    """What the hook needs of a runner; its checkpoints have the step and the message hub in them."""
+
+    def __init__(self, work_dir: Path, checkpoint: Optional[dict] = None) -> None:
+        self.work_dir = str(work_dir)
+        self.logger = MMLogger.get_current_instance()
+        self.message_hub = MessageHub(f'hub of {work_dir}')
+        self.step = 0
+        if checkpoint is not None:
+            self.step = checkpoint['meta']['epoch']
+            self.message_hub.load_state_dict(checkpoint['message_hub'])
+
+    @property
+    def epoch(self) -> int:
+        return self.step - 1  # in mmengine, epochs count from 0 while they run
+
+    iter = epoch
+
+    def save_checkpoint(self, out_dir: str, filename: str, file_client_args=None, *, meta, backend_args, **kwargs):
+        state = dict(meta=meta, message_hub=self.message_hub.state_dict(), weights=torch.full((1000, ), self.step))
+        save_checkpoint(state, f'{out_dir}/{filename}', file_client_args, backend_args)
+
+
+def train(work_dir: Path, max_epochs: int, checkpoint: Optional[dict] = None, **hook_cfg) -> None:
+    """Count epochs, with a checkpoint after each."""
+    runner = FolderRunner(work_dir, checkpoint)
+    hook = HOOKS.build(dict(dict(type='AtomicCheckpointHook', interval=1), **hook_cfg))
+    hook.before_train(runner)
+    while runner.step < max_epochs:
+        runner.step += 1
+        hook.after_train_epoch(runner)
+
+
+def load(path: Path) -> dict:
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint['weights'].tolist() == [checkpoint['meta']['epoch']] * 1000
+    return checkpoint
+
+
+def load_all(work_dir: Path) -> Dict[int, dict]:
+    """Load all checkpoints, by epoch."""
+    return {int(path.stem[6:]): load(path) for path in work_dir.glob('*.pth')}
+
+
+def names(work_dir: Path) -> list:
+    return sorted(path.name for path in work_dir.iterdir())
+
+
+@pytest.mark.parametrize(('keep', 'kept'), [(-1, [1, 2, 3, 4]), (1, [4]), (3, [2, 3, 4])])
+def test_keeps_the_last_ones(tmp_path, keep, kept):
+    train(tmp_path, 4, max_keep_ckpts=keep)
+    assert names(tmp_path) == [*(f'epoch_{i}.pth' for i in kept), 'last_checkpoint']
+    assert find_latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_4.pth')
+    load_all(tmp_path)
+
+
+def test_resuming_with_fewer_to_keep(tmp_path):
+    train(tmp_path, 3, max_keep_ckpts=3)
+    train(tmp_path, 4, load(tmp_path / 'epoch_3.pth'), max_keep_ckpts=2)
+    assert names(tmp_path) == ['epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
+
+
+def test_the_same_step_twice(tmp_path):
+    """As mmengine does when a validation gives the best result so far."""
+    runner = FolderRunner(tmp_path)
+    hook = HOOKS.build(dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP', rule='greater'))
+    hook.before_train(runner)
+    for runner.step in (1, 2):
+        hook.after_train_epoch(runner)
+        runner.step += 1  # the epoch has ended when it validates
+        hook.after_val_epoch(runner, dict(AP=runner.step))
+    assert names(tmp_path) == ['best_AP_epoch_2.pth', 'epoch_2.pth', 'last_checkpoint']
+    assert torch.load(tmp_path / 'epoch_2.pth')['message_hub']['runtime_info']['best_score'] == 3
+
+
+def test_half_written_files_are_removed(tmp_path):
+    (tmp_path / 'epoch_7.pth.partial').write_bytes(b'PK')
+    train(tmp_path, 1)
+    assert names(tmp_path) == ['epoch_1.pth', 'last_checkpoint']
+
+
+def test_another_folder(tmp_path):
+    """mmengine makes a folder of the run's name there; the run's own names the last checkpoint."""
+    train(tmp_path / 'run', 1, out_dir=str(tmp_path / 'out'))
+    assert names(tmp_path / 'out/run') == ['epoch_1.pth']
+    assert find_latest_checkpoint(str(tmp_path / 'run')) == str(tmp_path / 'out/run/epoch_1.pth')
+
+
+def test_other_storages_keep_their_backend(tmp_path, monkeypatch):
+
+    class OtherBackend(LocalBackend):
+        pass
+
+    monkeypatch.setitem(sys.modules['mmengine.fileio.backends.registry_utils'].backends, 'other', OtherBackend)
+    hook = HOOKS.build(dict(type='AtomicCheckpointHook', interval=1, backend_args=dict(backend='other')))
+    hook.before_train(FolderRunner(tmp_path))
+    assert hook.backend_args == dict(backend='other')
+
+
+def die_at(operation: int, folder: Path) -> None:
+    """Have the process killed when it is about to open, rename or remove a file of a folder for the n-th time."""
+    operations = itertools.count(1)
+
+    def audit(event: str, args: tuple) -> None:
+        if event in ('open', 'os.rename', 'os.remove') and str(args[0]).startswith(f'{folder}/'):
+            if next(operations) == operation:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(audit)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills forked processes')
+@pytest.mark.parametrize('keep', [1, 2])
+def test_killed_at_every_operation(tmp_path, monkeypatch, keep):
+    """Whatever was about to happen to a file: nothing is lost, and resuming tidies up."""
+    monkeypatch.setattr(os, 'fsync', lambda number: None)  # a kill does not need it, and it takes long
+    epochs = keep + 1
+    lost_work = set()
+    for operation in itertools.count(1):
+        work_dir = tmp_path / str(operation)
+        work_dir.mkdir()
+        child = os.fork()
+        if child == 0:
+            die_at(operation, work_dir)
+            train(work_dir, epochs, max_keep_ckpts=keep)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status == 0:
+            break  # it took fewer operations
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        checkpoints = load_all(work_dir)
+        last = find_latest_checkpoint(str(work_dir))
+        checkpoint = load(Path(last)) if last is not None else None
+        epoch = checkpoint['meta']['epoch'] if checkpoint else 0
+        # A checkpoint that is whole counts as the last one, except in the moment before it is named.
+        assert max(checkpoints, default=0) - epoch in (0, 1)
+        lost_work.add(max(checkpoints, default=0) - epoch)
+        assert len(checkpoints) <= keep + 1
+
+        train(work_dir, epochs, checkpoint, max_keep_ckpts=keep)
+        assert names(work_dir) == [*(f'epoch_{i}.pth' for i in range(2, epochs + 1)), 'last_checkpoint']
+    # Each epoch opens and renames a checkpoint and last_checkpoint and looks for what is left over; one is removed.
+    assert operation - 1 == 6 * epochs + 1 and lost_work == {0, 1}
