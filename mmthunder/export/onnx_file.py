@@ -10,11 +10,11 @@ import onnx
 import torch
 from mmdet.datasets import CocoDataset
 from mmdet.models.detectors import TwoStageDetector
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 
 from mmthunder.runtime import Detector
 from mmthunder.runtime.detector import FORMAT
+from mmthunder.utils.test_resize import find_test_resize
 
 from .agreement import Agreement
 from .load import detect, use_fixed_size, use_greedy_nms
@@ -69,12 +69,9 @@ class InputSpec(NamedTuple):
         """
         if shape is not None:
             return cls((shape[1], shape[0]), False, dynamic, batch)
-        steps = [step for step in get_test_pipeline_cfg(cfg) if step['type'] == 'Resize' and 'scale' in step]
-        if len(steps) != 1 or isinstance(steps[0]['scale'], (int, float)):
-            raise ValueError('export: the test pipeline needs exactly one Resize with scale=(width, height) to tell '
-                             'the size of the input; give it with --shape HEIGHT WIDTH')
-        keep_ratio = steps[0].get('keep_ratio', False)
-        return cls(tuple(steps[0]['scale']), keep_ratio, dynamic or keep_ratio, batch)
+        resize = find_test_resize(cfg)
+        keep_ratio = resize.get('keep_ratio', False)
+        return cls(tuple(resize.scale), keep_ratio, dynamic or keep_ratio, batch)
 
 
 def category_ids(cfg: Config, classes: Sequence[str]) -> List[int]:

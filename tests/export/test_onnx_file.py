@@ -89,7 +89,7 @@ def test_other_shape(make_detector):
     assert InputSpec.from_config(cfg, shape=(48, 96)) == ((96, 48), False, False, 1)
     assert InputSpec.from_config(cfg, dynamic=True, batch=None) == ((64, 64), False, True, None)
     cfg.test_dataloader.dataset.pipeline = [dict(type='LoadNamedImage')]
-    with pytest.raises(ValueError, match='--shape'):
+    with pytest.raises(ValueError, match='the test pipeline has 0 Resize steps'):
         InputSpec.from_config(cfg)
 
 

@@ -163,8 +163,9 @@ def test_image_size(repo, load_named, tool):
     assert tool.image_size(load_named('snet535_192px_coco')) == (192, 192)
     assert tool.image_size(Config.fromfile(repo / 'configs/detnet/detnet59_fpn_coco.py')) == (800, 1344)
     cfg = load_named('snet49_coco')
-    cfg.test_pipeline = [step for step in cfg.test_pipeline if step.type != 'Resize']
-    with pytest.raises(ValueError, match='snet49_coco.py: the test pipeline has 0 Resize steps.*give --size'):
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[:] = [step for step in pipeline if step.type != 'Resize']
+    with pytest.raises(ValueError, match='snet49_coco.py: the test pipeline has 0 Resize steps.*give the size'):
         tool.image_size(cfg)
 
 

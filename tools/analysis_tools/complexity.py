@@ -24,6 +24,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmthunder.utils.test_resize import find_test_resize
+
 # Part: the detector's module.
 PARTS = {
     'backbone': 'backbone',
@@ -135,13 +137,9 @@ def test_size(cfg: Config) -> Tuple[int, int]:
         tuple[int, int]: Height and width in pixels.
 
     Raises:
-        ValueError: If the test pipeline has no resizing step with one scale.
+        ValueError: If the test pipeline does not have exactly one ``Resize`` with such a scale.
     """
-    scales = [step.scale for step in cfg.test_pipeline if step.type == 'Resize' and 'scale' in step]
-    if len(scales) != 1:
-        raise ValueError(f'{cfg.filename}: the test pipeline has {len(scales)} Resize steps with a scale, but the '
-                         'size is read from one; give --size')
-    width, height = scales[0]
+    width, height = find_test_resize(cfg).scale
     return height, width
 
 
