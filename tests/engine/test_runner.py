@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from mmdet.datasets import CocoDataset
+from mmengine.evaluator import Evaluator
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmthunder.engine import ThunderRunner
-from mmthunder.engine.runner.dataset_check import base_datasets, check_classes
+from mmthunder.engine.runner.dataset_check import base_datasets, check_classes, check_evaluator
 
 
 def add_text(parent: ElementTree.Element, **texts) -> None:
@@ -64,8 +65,12 @@ def wrap(loader: dict, kind: str) -> dict:
     return dict(loader, dataset=wrappers[kind])
 
 
-def build(loader: dict) -> torch.utils.data.DataLoader:
-    return ThunderRunner.build_dataloader(loader, seed=0)
+def build(loader: dict, task: str = 'train') -> torch.utils.data.DataLoader:
+    """Build a data loader as a runner does whose config has it for that task."""
+    runner = ThunderRunner.__new__(ThunderRunner)
+    for other in ('train', 'val', 'test'):
+        setattr(runner, f'_{other}_dataloader', loader if other == task else None)
+    return runner.build_dataloader(loader, seed=0)
 
 
 def test_registered():
@@ -93,6 +98,12 @@ class TestMissingData:
         assert message.startswith('nowhere/voc/ImageSets/Main/train.txt: no such annotation file')
         assert "link the data set at 'nowhere/voc/'" in message
 
+    @pytest.mark.parametrize('task', ['train', 'val', 'test'])
+    def test_names_the_loader(self, tiny_cfg, kind, task):
+        tiny_cfg.train_dataloader.dataset.data_root = 'nowhere/'
+        with pytest.raises(FileNotFoundError, match=f'--cfg-options {task}_dataloader.dataset[.a-z0-9]*.data_root='):
+            build(wrap(tiny_cfg.train_dataloader, kind), task)
+
     def test_one_xml_file(self, voc, kind):
         (voc / 'Annotations/1.xml').unlink()
         with pytest.raises(FileNotFoundError, match=re.escape(str(voc / 'Annotations/1.xml'))):
@@ -104,14 +115,53 @@ def test_missing_data_in_a_run(tiny_cfg, build_runner, task):
     for loader in (tiny_cfg.train_dataloader, tiny_cfg.test_dataloader):
         loader.dataset.data_root = 'nowhere/'
     name = dict(train='train', test='val')[task]
-    with pytest.raises(FileNotFoundError, match=f"nowhere/annotations/{name}.json: no such .*at 'nowhere/'"):
+    message = f"nowhere/annotations/{name}.json: no such .*at 'nowhere/'.* {task}_dataloader.dataset.data_root="
+    with pytest.raises(FileNotFoundError, match=message):
         getattr(build_runner(tiny_cfg), task)()
 
 
-def test_missing_evaluation_file(tiny_cfg, build_runner):
-    tiny_cfg.test_evaluator.ann_file = 'nowhere/annotations/val.json'
-    with pytest.raises(FileNotFoundError, match='nowhere/annotations/val.json'):
-        build_runner(tiny_cfg).test()
+class TestEvaluator:
+
+    @pytest.mark.parametrize('task', ['val', 'test'])
+    def test_missing(self, tiny_cfg, build_runner, shapes, task):
+        tiny_cfg[f'{task}_evaluator'].ann_file = 'nowhere/annotations/val.json'
+        message = (f'{task}_evaluator.ann_file is nowhere/annotations/val.json, but {task}_dataloader reads '
+                   f"{shapes}/annotations/val.json; set {task}_evaluator.ann_file='{shapes}/annotations/val.json' in")
+        with pytest.raises(ValueError, match=re.escape(message)):
+            getattr(build_runner(tiny_cfg), task)()
+
+    @pytest.mark.parametrize(('key', 'put'), [
+        ('val_evaluator', lambda metric: metric),
+        ('val_evaluator.1', lambda metric: [dict(type='DumpDetResults', out_file_path='a.pkl'), metric]),
+        ('val_evaluator.metrics', lambda metric: dict(metrics=metric)),
+        ('val_evaluator.metrics.0', lambda metric: dict(metrics=[metric])),
+    ])
+    def test_other(self, tiny_cfg, shapes, key, put):
+        """The annotations of the training set."""
+        metric = dict(tiny_cfg.val_evaluator, ann_file=f'{shapes}/annotations/train.json')
+        with pytest.raises(ValueError, match=f'^{key}.ann_file is {shapes}/annotations/train.json, but val_dataload'):
+            check_evaluator('val', tiny_cfg.val_dataloader, put(metric))
+
+    def test_fits(self, tiny_cfg, shapes, tmp_path, monkeypatch):
+        """The same file, however it is named, a copy of it, or none."""
+        shutil.copy(shapes / 'annotations/val.json', tmp_path / 'copy.json')
+        (tmp_path / 'link').symlink_to(shapes)
+        monkeypatch.chdir(shapes)
+        for path in (f'{shapes}/annotations/val.json', 'annotations/val.json', f'{tmp_path}/copy.json',
+                     f'{tmp_path}/link/annotations/val.json', None):
+            check_evaluator('val', tiny_cfg.val_dataloader, dict(tiny_cfg.val_evaluator, ann_file=path))
+
+    def test_not_checked(self, tiny_cfg, voc):
+        """Other data sets, several at once, a missing data set, which has its own error, and built objects."""
+        metric = dict(type='CocoMetric', ann_file='nowhere.json')
+        check_evaluator('val', voc_loader(voc, 'cat'), metric)
+        check_evaluator('val', wrap(tiny_cfg.val_dataloader, 'concat'), metric)
+        check_evaluator('val', tiny_cfg.val_dataloader, Evaluator([]))
+        check_evaluator('val', tiny_cfg.val_dataloader, [Evaluator([])])
+        check_evaluator('val', build(tiny_cfg.val_dataloader), metric)
+        check_evaluator('val', None, None)
+        tiny_cfg.val_dataloader.dataset.data_root = 'nowhere/'
+        check_evaluator('val', tiny_cfg.val_dataloader, metric)
 
 
 class TestDamagedAnnotations:

@@ -1,5 +1,6 @@
-"""Tells which annotations cannot be read, and when a data set's class list does not match them."""
+"""Tells which annotations cannot be read, and when a class list or an evaluator does not match them."""
 
+import filecmp
 import json
 import os.path as osp
 import xml.etree.ElementTree as ET
@@ -118,3 +119,39 @@ def check_classes(dataset: Dataset) -> None:
             _check_coco_classes(base)
         elif isinstance(base, XMLDataset):
             _check_voc_classes(base)
+
+
+def check_evaluator(task: str, dataloader: Any, evaluator: Any) -> None:
+    """Compare the annotation file of an evaluator with that of the data set, where both are COCO's.
+
+    mmdet compares nothing: with the annotations of other images it computes a wrong AP, or fails when
+    all images have been seen.
+
+    Args:
+        task (str): ``'val'`` or ``'test'``.
+        dataloader (dict): Config of the data loader.
+        evaluator (dict or list[dict]): Config of the evaluator. What is built already is not checked, nor
+            are data sets of several parts.
+
+    Raises:
+        ValueError: If the files differ, in place and in content.
+    """
+    key = f'{task}_evaluator'
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:
+        key, evaluator = f'{key}.metrics', evaluator['metrics']
+    metrics = {key: evaluator}
+    if isinstance(evaluator, list):
+        metrics = {f'{key}.{i}': metric for i, metric in enumerate(evaluator)}
+    paths = {key: metric.get('ann_file') for key, metric in metrics.items() if isinstance(metric, dict)}
+    paths = {key: path for key, path in paths.items() if path}
+    cfgs = [cfg for _, cfg in base_dataset_cfgs(dataloader.get('dataset'))] if isinstance(dataloader, dict) else []
+    if not paths or len(cfgs) != 1:
+        return
+    base = DATASETS.build(dict(cfgs[0], lazy_init=True))
+    if not isinstance(base, CocoDataset) or not osp.isfile(base.ann_file):
+        return
+    for key, path in paths.items():
+        if not (osp.isfile(path) and filecmp.cmp(path, base.ann_file, shallow=False)):
+            raise ValueError(f'{key}.ann_file is {osp.normpath(path)}, but {task}_dataloader reads '
+                             f'{osp.normpath(base.ann_file)}; set {key}.ann_file={base.ann_file!r} in the config or '
+                             'with --cfg-options')

@@ -9,11 +9,11 @@ from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .dataset_check import annotation_error, base_dataset_cfgs, check_classes
+from .dataset_check import annotation_error, base_dataset_cfgs, check_classes, check_evaluator
 from .disk_errors import explain_disk_errors
 
 
@@ -25,7 +25,8 @@ class ThunderRunner(Runner):
       backend, so the gloo group is made here, before mmengine looks.
     - Synchronised batch norm, which torch has for accelerators only, is plain batch norm over each
       process's own images on CPU; a warning says so.
-    - Missing or damaged annotations and class lists that do not match them are one clear error.
+    - Missing or damaged annotations, class lists that do not match them and evaluators that read other
+      annotations than the data set are one clear error.
     - So are a full disk and a work folder that cannot be written.
 
     Takes the arguments of :class:`~mmengine.runner.Runner`.
@@ -77,8 +78,26 @@ class ThunderRunner(Runner):
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
         return super().wrap_model(model_wrapper_cfg, model)
 
-    @staticmethod
-    def build_dataloader(dataloader: Union[DataLoader, Dict],
+    def build_val_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        """Build the validation loop.
+
+        Raises:
+            ValueError: If the evaluator reads other annotations than the data set.
+        """
+        check_evaluator('val', self._val_dataloader, self._val_evaluator)
+        return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        """Build the test loop.
+
+        Raises:
+            ValueError: If the evaluator reads other annotations than the data set.
+        """
+        check_evaluator('test', self._test_dataloader, self._test_evaluator)
+        return super().build_test_loop(loop)
+
+    def build_dataloader(self,
+                         dataloader: Union[DataLoader, Dict],
                          seed: Optional[int] = None,
                          diff_rank_seed: bool = False) -> DataLoader:
         """Build a data loader.
@@ -89,14 +108,16 @@ class ThunderRunner(Runner):
         """
         dataset_cfg = copy.deepcopy(dataloader.get('dataset')) if isinstance(dataloader, dict) else None
         try:
-            loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+            loader = super().build_dataloader(dataloader, seed, diff_rank_seed)
         except FileNotFoundError as error:
             key, cfg = next(base_dataset_cfgs(dataset_cfg), ('dataset', {}))
+            others = dict(val_dataloader=self._val_dataloader, test_dataloader=self._test_dataloader)
+            name = next((name for name, other in others.items() if other is dataloader), 'train_dataloader')
             raise FileNotFoundError(
                 f'{error.filename or error}: no such annotation file; put or link the data set at '
                 f'{cfg.get("data_root")!r}, or point elsewhere with data_root in the config or --cfg-options '
-                f'train_dataloader.{key}.data_root=/path/ (likewise val_dataloader, test_dataloader and the '
-                "evaluators' ann_file)") from None
+                f'{name}.{key}.data_root=/path/ (likewise the other data loaders and the evaluators\' '
+                'ann_file)') from None
         except (ValueError, ET.ParseError):
             message = annotation_error(dataset_cfg)
             if message is None:
