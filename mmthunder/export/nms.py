@@ -4,6 +4,7 @@ from typing import Callable, Dict, Tuple
 
 import torch
 import torch.nn.functional as F
+from onnxscript import ir
 from onnxscript import opset18 as op
 from torch import Tensor
 from torchvision.ops import nms
@@ -41,7 +42,8 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: floa
     return torch.empty_like(scores, dtype=torch.bool)
 
 
-def _onnx_nms_mask(boxes, scores, iou_threshold: float, score_threshold: float, max_output_boxes: int):
+def _onnx_nms_mask(boxes: ir.Value, scores: ir.Value, iou_threshold: float, score_threshold: float,
+                   max_output_boxes: int) -> ir.Value:
     """Build the same in ONNX: its operator lists (image, class, box) triplets, which are scattered into a mask."""
     kept = op.NonMaxSuppression(
         boxes, scores, op.Constant(value_ints=[max_output_boxes]), op.Constant(value_floats=[iou_threshold]),
@@ -92,7 +94,7 @@ def select_detections(boxes: Tensor, scores: Tensor, score_threshold: float, iou
         M is ``max_per_img``, or C * R if that is less; where an image has fewer detections the rest has
         label -1, score 0 and a box of zeros.
     """
-    num_imgs, num_classes, num_boxes = scores.shape
+    num_imgs, _, num_boxes = scores.shape
     shared = boxes.ndim == 3
     # Classes with boxes of their own are images of one class to the NMS.
     nms_scores = scores if shared else scores.reshape(-1, 1, num_boxes)

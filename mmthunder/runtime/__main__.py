@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 import cv2
+import numpy as np
 
 from .detector import Detections, Detector
 from .errors import ModelFileError
@@ -103,8 +104,12 @@ class PictureWriter:
         self._video: Optional[cv2.VideoWriter] = None
         self._video_path: Optional[Path] = None
 
-    def write(self, frame: Frame, picture) -> None:
+    def write(self, frame: Frame, picture: np.ndarray) -> None:
         """Write one picture under the name of its file.
+
+        Args:
+            frame (Frame): What the picture was drawn on.
+            picture (np.ndarray): BGR, uint8, (H, W, 3).
 
         Raises:
             OSError: If it cannot be written.

@@ -132,7 +132,7 @@ def draw(image: np.ndarray, detections: Detections, classes: Sequence[str], scor
         # Colours far apart on the wheel of hues, one for each class.
         hue = np.uint8([[[int(label) * 67 % 180, 220, 230]]])
         color = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
-        x1, y1, x2, y2 = (int(round(float(value))) for value in box)
+        x1, y1, x2, y2 = (round(float(value)) for value in box)
         cv2.rectangle(picture, (x1, y1), (x2, y2), color, thickness)
         text = f'{classes[label]} {score:.2f}'
         (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)

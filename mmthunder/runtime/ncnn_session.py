@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from .errors import ModelFileError
 from .two_stage import decode, propose, ps_roi_align, select_detections
+
+if TYPE_CHECKING:
+    import ncnn
 
 
 class NcnnSession:
@@ -39,7 +42,7 @@ class NcnnSession:
         self.input_shape: List[Optional[int]] = [1, height, width, 3]
         self._features, self._head = (self._load(path.with_name(name), threads) for name in ('features', 'head'))
 
-    def _load(self, path: Path, threads: Optional[int]):
+    def _load(self, path: Path, threads: Optional[int]) -> 'ncnn.Net':
         net = self._ncnn.Net()
         # The same numbers on every processor.
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
@@ -51,7 +54,7 @@ class NcnnSession:
                 raise ModelFileError(f'{path}.{suffix}: missing or not readable; it belongs beside detector.json')
         return net
 
-    def _forward(self, net, inputs: np.ndarray, outputs: int) -> List[np.ndarray]:
+    def _forward(self, net: 'ncnn.Net', inputs: np.ndarray, outputs: int) -> List[np.ndarray]:
         # ncnn reads the array's own memory, so the array must live until the end.
         inputs = np.ascontiguousarray(inputs, dtype=np.float32)
         extractor = net.create_extractor()
