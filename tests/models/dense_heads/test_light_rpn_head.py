@@ -32,14 +32,22 @@ def test_full_convolution():
     assert head.trunk(torch.randn(1, 245, 4, 5)).shape == (1, 32, 4, 5)
 
 
-def test_outputs_come_from_the_last_map():
+@pytest.mark.parametrize('others', [0, 1, 2])
+def test_outputs_come_from_the_last_map(others):
     head = make_head()
-    other, rpn_feat = torch.randn(2, 245, 6, 8), torch.randn(2, 256, 6, 8)
-    (cls_score, ), (bbox_pred, ) = head((other, rpn_feat))
+    rpn_feat = torch.randn(2, 256, 6, 8)
+    (cls_score, ), (bbox_pred, ) = head((*torch.randn(others, 2, 245, 6, 8), rpn_feat))
     assert cls_score.shape == (2, 25, 6, 8)
     assert bbox_pred.shape == (2, 100, 6, 8)
     torch.testing.assert_close(cls_score, head.rpn_cls(rpn_feat))
     torch.testing.assert_close(bbox_pred, head.rpn_reg(rpn_feat))
+
+
+def test_two_outputs_an_anchor():
+    """Background and object, for a softmax."""
+    head = make_head(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False))
+    (cls_score, ), (bbox_pred, ) = head((torch.randn(1, 256, 2, 3), ))
+    assert cls_score.shape == (1, 50, 2, 3) and bbox_pred.shape == (1, 100, 2, 3)
 
 
 @pytest.mark.parametrize('strides', [(16, 32), (8, 16, 32)])

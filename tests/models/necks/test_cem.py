@@ -39,6 +39,13 @@ def test_odd_sizes(size):
     assert out.shape == (2, 15, *size)
 
 
+def test_default_sizes():
+    """All three branches, of 245 channels."""
+    cem = CEM((12, 20))
+    assert cem.conv_c4.weight.shape == (245, 12, 1, 1)
+    assert cem.conv_c5.weight.shape == cem.conv_glb.weight.shape == (245, 20, 1, 1)
+
+
 @pytest.mark.parametrize('in_channels', [(12, ), (12, 20, 30)])
 def test_not_two_levels(in_channels):
     with pytest.raises(ValueError, match='must be the channels of two levels, C4 and C5'):
