@@ -7,7 +7,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # mmcv is built without CUDA here; the README says how to use a GPU.
 export CUDA_VISIBLE_DEVICES :=
 
-.PHONY: env train test lint
+# What decides which features and boxes a ThunderNet has.
+MUTATED := $(addprefix mmthunder/models/,layers/ps_roi_align.py layers/spatial_attention.py necks/cem.py \
+	dense_heads/light_rpn_head.py roi_heads/ps_roi_extractor.py)
+
+.PHONY: env train test lint coverage mutation
 
 env:
 	@bash tools/setup_env.sh
@@ -31,3 +35,12 @@ test: env
 
 lint: env
 	@ruff check .
+
+# The test suite with the share of lines that it runs; fails below the share that pyproject.toml asks for.
+coverage: env
+	@python -m pytest --cov --cov-report=term
+
+# Which changes of the code no test notices (about 20 minutes).
+mutation: env
+	@python -m pip install -q -c requirements/constraints.txt -r requirements/mutation.txt
+	@OMP_NUM_THREADS=1 python tools/misc/mutation.py $(MUTATED)
