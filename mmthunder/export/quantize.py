@@ -1,7 +1,7 @@
 """Eight-bit versions of exported detectors."""
 
 from pathlib import Path
-from typing import Iterator, Sequence, Union
+from typing import List, Sequence, Union
 
 import numpy as np
 import onnx
@@ -14,11 +14,10 @@ OUTPUT_LAYERS = ('rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg')
 FLOAT_OPERATORS = ('Add', 'Div', 'MatMul', 'Mul', 'ReduceSum', 'Sub')
 
 
-def _batches(model: Union[str, Path], images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Bring images into the form of the graph's input, one at a time."""
+def _batches(model: Union[str, Path], images: Sequence[np.ndarray]) -> List[np.ndarray]:
+    """Bring images into the form of the graph's input, one each."""
     detector = Detector(model)
-    for image in images:
-        yield detector.make_batch([image], detector.input_size(image))
+    return [detector.make_batch([image], detector.input_size(image)) for image in images]
 
 
 def _output_nodes(model: onnx.ModelProto) -> list:
@@ -37,10 +36,13 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
         model (str or Path): ONNX file of the exporter.
         output (str or Path): File to write.
         images (Sequence[np.ndarray]): Images to calibrate on: BGR, uint8, (H, W, 3).
+
+    Raises:
+        ModelFileError: If the file is not an exported detector.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    batches = _batches(model, images)
+    batches = iter(_batches(model, images))
 
     class Reader(CalibrationDataReader):
 
@@ -69,11 +71,13 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
         images (Sequence[np.ndarray]): Images to calibrate on: BGR, uint8, (H, W, 3).
 
     Raises:
+        ModelFileError: If the file is not an exported detector.
         ValueError: If the graph takes images of every size.
     """
     import nncf
     import openvino
 
+    batches = _batches(model, images)
     graph = openvino.Core().read_model(model)
     if graph.inputs[0].partial_shape.is_dynamic:
         # OpenVINO 2026.4 takes wrong shapes for the parts of a split eight-bit tensor then and refuses the file.
@@ -83,7 +87,7 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
     arithmetic = [node.name for node in proto.graph.node if node.op_type in FLOAT_OPERATORS]
     quantized = nncf.quantize(
         graph,
-        nncf.Dataset(list(_batches(model, images))),
+        nncf.Dataset(batches),
         subset_size=len(images),
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=_output_nodes(proto) + arithmetic, validate=False))

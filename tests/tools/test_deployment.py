@@ -1,5 +1,6 @@
 """The deployment tools in order, on a narrow detector: export, quantise, compare."""
 
+import importlib
 import importlib.util
 
 import pytest
@@ -26,7 +27,7 @@ def config(tiny_cfg: Config, tmp_path):
     return tmp_path / 'tiny.py'
 
 
-def test_tools(tool, config, tmp_path, capsys):
+def test_tools(tool, config, repo, tmp_path, monkeypatch, capsys):
     model, quantized = tmp_path / 'tiny.onnx', tmp_path / 'tiny_int8.onnx'
     assert tool('export_onnx', config, '--output', model, '--threads', 1, '--count', 2) == 0
     printed = capsys.readouterr()
@@ -38,20 +39,34 @@ def test_tools(tool, config, tmp_path, capsys):
     assert tool('compare_backends', config, tmp_path / 'tiny.pth', model, quantized, '--backends', 'onnxruntime',
                 '--limit', 2) == 0
     rows = [line.split(' | ') for line in capsys.readouterr().out.split('\n') if line.startswith('| ')]
-    assert [row[0].split(',')[0] for row in rows[2:]] == ['| PyTorch', '| PyTorch', '| tiny.onnx', '| tiny_int8.onnx']
+    assert [row[0].split(',')[0] for row in rows[2:]] == ['| PyTorch', '| PyTorch', f'| {model}', f'| {quantized}']
     assert rows[4][4] == '0'
+    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
+    calls = importlib.import_module('benchmark_latency').file_calls([str(model), str(quantized)], ['onnxruntime'], 1,
+                                                                    (64, 64), 1)
+    assert list(calls) == [('tiny.onnx', 'onnxruntime'), ('tiny_int8.onnx', 'onnxruntime')]
+    for call in calls.values():
+        assert [output.shape for output in call()] == [(1, 100, 4), (1, 100), (1, 100)]
 
 
 def test_errors(tool, config, tmp_path, capsys):
+    (tmp_path / 'no_model.onnx').write_text('no model')
+    for suffix in ('.onnx', '.xml'):
+        assert tool('quantize', config, tmp_path / 'no_model.onnx', '--output', tmp_path / f'a{suffix}') == 1
+        assert 'no_model.onnx: not a graph that' in capsys.readouterr().err
+    assert tool('compare_backends', config, tmp_path / 'no.pth', tmp_path / 'no.onnx') == 1
+    assert 'no.pth' in capsys.readouterr().err
     assert tool('export_onnx', config, tmp_path / 'no.pth', '--output', tmp_path / 'a.onnx') == 1
     assert 'no.pth' in capsys.readouterr().err
     (tmp_path / 'broken.jpg').touch()
     assert tool('export_onnx', config, '--output', tmp_path / 'a.onnx', '--images', tmp_path / 'broken.jpg') == 1
     assert capsys.readouterr().err == f'error: {tmp_path / "broken.jpg"}: not a readable image\n'
     assert not (tmp_path / 'a.onnx').exists()
-    for args in (['export_onnx', config, '--output', 'a.onnx', '--batch', 'x'],
-                 ['quantize', config, 'a.onnx', '--output', 'a.txt']):
+    for args, message in (
+        (['export_onnx', config, '--output', 'a.onnx', '--batch', 'x'], "--batch x must be a number from 1 or 'dyn"),
+        (['export_onnx', config, '--output', 'a.onnx', '--batch', '0'], '--batch 0 must be a number from 1'),
+        (['quantize', config, 'a.onnx', '--output', 'a.txt'], 'must end with .onnx'),
+        (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count 0 must be at least 1')):
         with pytest.raises(SystemExit):
             tool(*args)
-    error = capsys.readouterr().err
-    assert "--batch x must be a number or 'dynamic'" in error and 'must end with .onnx' in error
+        assert message in capsys.readouterr().err

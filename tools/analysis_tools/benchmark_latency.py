@@ -6,9 +6,10 @@
 Every round calls each model once in each backend, so that a machine that slows down does so for all of
 them; ratios are taken round by round. A call goes from a uint8 image in memory to boxes. In eager mode
 it is mmdet's ``test_step`` for a config and for mmdet's own detectors, and ``model([image])`` for
-torchvision's; in the other backends it is one exported graph with everything in it. The peers' images
-have the first config's size. Each model has its own score threshold; ``--score-thr`` gives all the
-same. Weights are random unless a checkpoint is given.
+torchvision's; in the other backends it is one exported graph with everything in it. ``--files`` adds
+files that were exported before, for instance in eight bits. The peers' images have the first config's
+size. Each model has its own score threshold; ``--score-thr`` gives all but the files the same. Weights
+are random unless a checkpoint is given.
 
 The share of the peak is the time of a model's multiply-adds at the speed of a large matrix product,
 which is measured in each round too, over the time of the model.
@@ -36,7 +37,7 @@ from mmengine.utils import ProgressBar
 from peers import MMDET, TORCHVISION, SingleStageGraph, TorchvisionGraph, build_mmdet, build_torchvision
 
 from mmthunder.export import TwoStageGraph, load_detector, set_score_thr
-from mmthunder.runtime.sessions import ONNX_BACKENDS
+from mmthunder.runtime.sessions import ONNX_BACKENDS, open_session
 
 PEERS = (*TORCHVISION, *MMDET)
 GEMM_SIDE = 1024
@@ -62,6 +63,38 @@ def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callabl
         return model.test_step(dict(inputs=images, data_samples=samples))
 
     return call
+
+
+def file_calls(paths: Sequence[str], backends: Sequence[str], threads: int, size: Tuple[int, int],
+               batch: int) -> Dict[Tuple[str, str], Callable[[], object]]:
+    """Make calls of exported files.
+
+    Args:
+        paths (Sequence[str]): ONNX files, which every backend runs, and files of OpenVINO (.xml).
+        backends (Sequence[str]): Some of :data:`ONNX_BACKENDS`.
+        threads (int): Threads of a call.
+        size (tuple[int, int]): Height and width of the images for files that take every size.
+        batch (int): Images of a call for files that take any number.
+
+    Returns:
+        dict[tuple[str, str], Callable]: The calls by name of the file and backend.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If a backend is not installed.
+        ValueError: If a file cannot be loaded, or none of the backends runs it.
+    """
+    calls = {}
+    for path in paths:
+        fitting = [backend for backend in backends if backend == 'openvino' or not path.endswith('.xml')]
+        if not fitting:
+            raise ValueError(f'{path}: none of the chosen backends runs it; add --backends openvino')
+        for backend in fitting:
+            session = open_session(path, backend, threads)
+            shape = [fixed or free for fixed, free in zip(session.input_shape, (batch, *size, 3))]
+            images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+            calls[Path(path).name, backend] = lambda session=session, images=images: session.run(images)
+    return calls
 
 
 def time_rounds(calls: Dict[str, Callable[[], object]], rounds: int, warmup: int) -> Dict[str, List[float]]:
@@ -97,8 +130,8 @@ def markdown(times: Dict[str, List[float]],
     Args:
         times (dict[str, list[float]]): Milliseconds of each model in each round.
         references (Sequence[str]): Models to give ratios to.
-        extra (dict[str, dict[str, str]], optional): More columns: by their heads, an entry of each
-            model. Defaults to None.
+        extra (dict[str, dict[str, str]], optional): More columns: by their heads, entries by model.
+            Defaults to None.
 
     Returns:
         str: The table.
@@ -111,7 +144,7 @@ def markdown(times: Dict[str, List[float]],
         lines.append(' | '.join([
             name, f'{statistics.median(values):.1f}', f'{low:.1f}-{high:.1f}',
             *(f'{median_ratio(values, times[reference]):.2f}x' for reference in references),
-            *(column[name] for column in extra.values())
+            *(column.get(name, '') for column in extra.values())
         ]))
     return '\n'.join(f'| {line} |' for line in lines)
 
@@ -145,16 +178,20 @@ def main() -> None:
     parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
     parser.add_argument('--peers', nargs='*', choices=PEERS, default=TORCHVISION, metavar='PEER',
                         help=f'detectors to time beside them: {", ".join(PEERS)}')
-    parser.add_argument('--references', nargs='*', choices=PEERS, metavar='PEER',
-                        help='peers to give ratios to; by default all')
+    parser.add_argument('--files', nargs='*', default=[], metavar='FILE',
+                        help='exported detectors to time beside them: .onnx, or .xml of OpenVINO')
+    parser.add_argument('--references', nargs='*', metavar='MODEL',
+                        help='configs, peers or files to give ratios to, as they are called in the table; by default '
+                        'all peers')
     parser.add_argument('--csv', help='file for the medians and percentiles')
     args = parser.parse_args()
     references = list(args.peers) if args.references is None else args.references
     exported = [backend for backend in args.backends if backend != 'eager']
     if args.checkpoint and len(args.configs) > 1:
         parser.error('--checkpoint needs exactly one config')
-    if set(references) - set(args.peers):
-        parser.error(f'--references {" ".join(references)} must be among --peers')
+    names = [Path(config).stem for config in args.configs] + [*args.peers] + [Path(path).name for path in args.files]
+    if set(references) - set(names):
+        parser.error(f'--references {" ".join(references)} must be among {", ".join(names)}')
     if exported and args.batch > 1 and set(args.peers) & set(TORCHVISION):
         parser.error("--batch above 1: graphs of torchvision's detectors take one image; leave them out of --peers")
     logging.disable(logging.WARNING)
@@ -179,6 +216,10 @@ def main() -> None:
             graphs[name] = TwoStageGraph(detector)
     first_size = sizes[args.configs[0]]
     first_images = images[first_size]
+    try:
+        calls = file_calls(args.files, exported, args.threads, first_size, args.batch)
+    except (OSError, ImportError, ValueError) as error:
+        parser.error(str(error))
     for name in args.peers:
         inputs[name] = first_images
         if name in TORCHVISION:
@@ -188,7 +229,6 @@ def main() -> None:
         else:
             peer = build_mmdet(name, args.score_thr)
             eager_calls[name], graphs[name] = detector_call(peer, first_images), SingleStageGraph(peer)
-    calls: Dict[Tuple[str, str], Callable[[], object]] = {}
     macs = {}
     for name, call in eager_calls.items():
         if 'eager' in args.backends:
@@ -214,19 +254,20 @@ def main() -> None:
           f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
           f'{peak:.0f} GFLOP/s')
     for backend in args.backends:
-        of_backend = {name: times[name, backend] for name in eager_calls}
+        of_backend = {name: times[name, backend] for name in names if (name, backend) in times}
+        shown = [name for name in references if name in of_backend]
         extra = {}
         if exported:
             extra['MMACs'] = {name: f'{macs[name] / 1e6:.0f}' for name in macs}
             extra['share of the peak'] = {
                 name: f'{median_ratio(gemm, values) * macs[name] / GEMM_SIDE**3:.0%}'
-                for name, values in of_backend.items()
+                for name, values in of_backend.items() if name in macs
             }
         if backend == 'onnxruntime' and 'openvino' in args.backends:
             extra['ratio to OpenVINO'] = {
                 name: f'{median_ratio(values, times[name, "openvino"]):.2f}x' for name, values in of_backend.items()
             }
-        print(f'\n{backend}\n\n{markdown(of_backend, references, extra)}')
+        print(f'\n{backend}\n\n{markdown(of_backend, shown, extra)}')
     if args.csv:
         write_csv(times, args.csv)
 

@@ -49,18 +49,22 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     MMLogger.get_current_instance().setLevel('ERROR')
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
-    detector = load_detector(args.config, args.checkpoint, args.cfg_options)
+    try:
+        detector = load_detector(args.config, args.checkpoint, args.cfg_options)
+        exported = {(model, backend): Detector(model, backend, args.threads) for model in args.models
+                    for backend in (args.backends if model.endswith('.onnx') else [None])}
+        cfg = detector.cfg
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    except (OSError, ImportError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     greedy = use_greedy_nms(detector)
     own_nms, reference = f'PyTorch, {detector.roi_head.test_cfg.nms.type}', 'PyTorch, nms'
     calls: Dict[str, Callable[[np.ndarray], Detections]] = {own_nms: lambda image: detect(detector, image)}
     calls[reference] = lambda image: detect(greedy, image)
-    for model in args.models:
-        for backend in args.backends if model.endswith('.onnx') else [None]:
-            exported = Detector(model, backend, args.threads)
-            calls[f'{Path(model).name}, {exported.session.name}'] = exported
-
-    cfg = detector.cfg
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    # Whole paths, since every folder of ncnn has a detector.json.
+    for (model, _), runtime in exported.items():
+        calls[f'{model}, {runtime.session.name}'] = runtime
     metrics = {name: METRICS.build(cfg.test_evaluator) for name in calls}
     agreements = {name: Agreement() for name in calls}
     count = min(args.limit or len(dataset), len(dataset))

@@ -32,8 +32,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--threads', type=int, help="threads of ONNX Runtime; by default its own choice")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
     args = parser.parse_args(argv)
-    if args.batch != 'dynamic' and not args.batch.isdigit():
-        parser.error(f"--batch {args.batch} must be a number or 'dynamic'")
+    if args.batch != 'dynamic' and not (args.batch.isdecimal() and int(args.batch)):
+        parser.error(f"--batch {args.batch} must be a number from 1 or 'dynamic'")
     MMLogger.get_current_instance().setLevel('ERROR')
     try:
         detector = load_detector(args.config, args.checkpoint, args.cfg_options)

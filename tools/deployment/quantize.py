@@ -42,11 +42,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parser.parse_args(argv)
     functions = {'.onnx': quantize_onnxruntime, '.xml': quantize_openvino}
     output = Path(args.output)
+    if args.count < 1:
+        parser.error(f'--count {args.count} must be at least 1')
     if output.suffix not in functions:
         parser.error(f'--output {output} must end with .onnx, for ONNX Runtime, or .xml, for OpenVINO')
     logging.disable(logging.WARNING)
-    images = training_images(Config.fromfile(args.config), args.count)
     try:
+        images = training_images(Config.fromfile(args.config), args.count)
         functions[output.suffix](args.model, output, images)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
