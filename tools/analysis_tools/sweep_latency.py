@@ -3,15 +3,18 @@
     python tools/analysis_tools/sweep_latency.py configs/thundernet/snet49_coco.py --output sweep
 
 One setting varies at a time, from the config's; all variants take turns in every round. Weights are
-random. Writes sweep.md and sweep.png.
+random. No box reaches the final NMS, as if images were empty; for the classes there is a second row in
+which every box of every class does, so that images with objects are between the two. Writes sweep.md,
+sweep.csv and sweep.png.
 """
 
 import argparse
+import csv
 import logging
 import statistics
 import warnings
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import matplotlib
 import numpy as np
@@ -25,40 +28,56 @@ from mmthunder.runtime.sessions import ONNX_BACKENDS
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402  after the choice of a backend without windows
 
-# What varies: the values, and the config's key that they go to.
-AXES: Dict[str, Tuple[List[int], str]] = {
-    'image side, px': ([224, 320, 416, 512, 640], ''),
-    'proposals': ([50, 100, 200, 500, 1000], 'model.test_cfg.rpn.max_per_img'),
-    'classes': ([1, 20, 80, 300, 1000], 'model.roi_head.bbox_head.num_classes'),
-    'threads': ([1, 2], ''),
-}
-# (axis, value, backend)
+
+class Axis(NamedTuple):
+    """A setting that varies.
+
+    Attributes:
+        name (str): What varies, with its unit.
+        values (tuple[int, ...]): Its values.
+        key (str, optional): The config's key that they go to; None for the image and the threads.
+        score_thr (float): Score that a box needs for the final NMS: nothing scores above 1,
+            everything above 0.
+    """
+
+    name: str
+    values: Tuple[int, ...]
+    key: Optional[str] = None
+    score_thr: float = 1.
+
+
+IMAGE = Axis('image side, px', (224, 320, 416, 512, 640))
+PROPOSALS = Axis('proposals', (50, 100, 200, 500, 1000), 'model.test_cfg.rpn.max_per_img')
+CLASSES = Axis('classes', (1, 20, 80, 300, 1000), 'model.roi_head.bbox_head.num_classes')
+CROWDED = CLASSES._replace(name='classes, all boxes in NMS', score_thr=0.)
+THREADS = Axis('threads', (1, 2))
+AXES = (IMAGE, PROPOSALS, CLASSES, CROWDED, THREADS)
+# (name of the axis, value, backend)
 Key = Tuple[str, int, str]
 
 
-def variant_calls(config: str, axis: str, value: int, size: int,
-                  backends: List[str]) -> Dict[str, Callable[[], object]]:
+def variant_calls(config: str, axis: Axis, value: int, size: int,
+                  backends: Sequence[str]) -> Dict[str, Callable[[], object]]:
     """Build one variant of the detector.
 
     Args:
         config (str): Path of the config.
-        axis (str): What varies, a key of :data:`AXES`.
+        axis (Axis): What varies.
         value (int): Its value.
         size (int): Side of the image where that does not vary, in pixels.
-        backends (list[str]): What runs it.
+        backends (Sequence[str]): What runs it.
 
     Returns:
         dict[str, Callable]: Its calls by backend.
     """
-    key = AXES[axis][1]
-    options = {key: value} if key else {}
+    options = {axis.key: value} if axis.key else {}
     # Proposals are chosen among at least twice as many anchors.
-    if axis == 'proposals':
+    if axis.name == PROPOSALS.name:
         options['model.test_cfg.rpn.nms_pre'] = max(1000, 2 * value)
     detector = load_detector(config, cfg_options=options)
-    set_score_thr(detector, 0.05)
-    side = value if axis == 'image side, px' else size
-    threads = value if axis == 'threads' else 1
+    set_score_thr(detector, axis.score_thr)
+    side = value if axis.name == IMAGE.name else size
+    threads = value if axis.name == THREADS.name else 1
     images = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     calls = {}
     if 'eager' in backends:
@@ -75,20 +94,33 @@ def variant_calls(config: str, axis: str, value: int, size: int,
     return calls
 
 
-def plot(medians: Dict[Key, float], backends: List[str], path: Path) -> None:
+def write_table(medians: Dict[Key, float], backends: Sequence[str], path: Path) -> str:
+    """Write the medians as CSV, a row for each value of each axis; return them as Markdown."""
+    head = ['', '', *(f'{backend}, ms' for backend in backends)]
+    rows = [[axis.name, str(value), *(f'{medians[axis.name, value, backend]:.1f}' for backend in backends)]
+            for axis in AXES for value in axis.values]
+    with open(path, 'w', newline='') as f:
+        writer = csv.writer(f)
+        writer.writerow(['varied', 'value', *(f'{backend}_ms' for backend in backends)])
+        writer.writerows(rows)
+    return ''.join(f'| {" | ".join(row)} |\n' for row in (head, ['---'] * len(head), *rows))
+
+
+def plot(medians: Dict[Key, float], backends: Sequence[str], path: Path) -> None:
     """Draw one panel for each setting that varies."""
-    figure, panels = plt.subplots(1, len(AXES), figsize=(4 * len(AXES), 3.2), sharey=True)
-    for panel, (axis, (values, _)) in zip(panels, AXES.items()):
+    figure, panels = plt.subplots(1, len(AXES), figsize=(3.4 * len(AXES), 3.2), sharey=True)
+    for panel, axis in zip(panels, AXES):
         for backend in backends:
-            panel.plot(values, [medians[axis, value, backend] for value in values], marker='o', label=backend)
-        panel.set_xlabel(axis)
-        panel.set_xticks(values, values, rotation=60 if len(values) > 2 else 0)
+            panel.plot(axis.values, [medians[axis.name, value, backend] for value in axis.values], marker='o',
+                       label=backend)
+        panel.set_xlabel(axis.name)
+        panel.set_xticks(axis.values, axis.values, rotation=60 if len(axis.values) > 2 else 0)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel('latency, ms')
     panels[0].set_ylim(bottom=0)
     panels[0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
@@ -100,28 +132,29 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=320, help='side of the image where that does not vary, in pixels')
     parser.add_argument('--rounds', type=int, default=30, help='rounds that count')
     parser.add_argument('--warmup', type=int, default=3, help='rounds before them')
-    parser.add_argument('--output', default='sweep', help='path of the table and the plot, without suffix')
+    parser.add_argument('--output', default='sweep', help='path of the tables and the plot, without suffix')
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.filterwarnings('ignore')
+    output = Path(args.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     calls: Dict[Key, Callable[[], object]] = {}
-    for axis, (values, _) in AXES.items():
-        for value in values:
-            print(f'preparing {axis} {value}')
+    for axis in AXES:
+        for value in axis.values:
+            print(f'preparing {axis.name} {value}')
             for backend, call in variant_calls(args.config, axis, value, args.size, args.backends).items():
-                calls[axis, value, backend] = call
+                calls[axis.name, value, backend] = call
+    # Backend by backend, so that a runtime finds its own threads awake.
+    calls = {key: calls[key] for backend in args.backends for key in calls if key[2] == backend}
     with torch.inference_mode():
         times = time_rounds(calls, args.rounds, args.warmup)
     medians = {key: statistics.median(values) for key, values in times.items()}
-    rows = [['', '', *(f'{backend}, ms' for backend in args.backends)], ['---'] * (2 + len(args.backends))]
-    for axis, (values, _) in AXES.items():
-        rows += [[axis, str(value), *(f'{medians[axis, value, backend]:.1f}' for backend in args.backends)]
-                 for value in values]
-    table = (f'{Path(args.config).stem}, {args.size} px, one thread where nothing else is said; {cpu_name()}, '
-             f'{args.rounds} rounds after {args.warmup}\n\n' + ''.join(f'| {" | ".join(row)} |\n' for row in rows))
-    Path(f'{args.output}.md').write_text(table)
-    plot(medians, args.backends, Path(f'{args.output}.png'))
-    print(f'{table}\n{args.output}.md, {args.output}.png')
+    table = write_table(medians, args.backends, output.with_suffix('.csv'))
+    plot(medians, args.backends, output.with_suffix('.png'))
+    text = (f'{Path(args.config).stem}, {args.size} px, one thread where nothing else is said; {cpu_name()}, '
+            f'{args.rounds} rounds after {args.warmup}\n\n{table}')
+    output.with_suffix('.md').write_text(text)
+    print(f'{text}\n{output}.md, {output}.csv, {output}.png')
 
 
 if __name__ == '__main__':
