@@ -31,12 +31,12 @@ def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, 
 
     Returns:
         tuple[Tensor, Tensor]: Sample coordinates for ``grid_sample`` (-1 and 1 are the first and the
-        last cell's centre) and whether each sample is on the map, both (bins, K, sampling_ratio).
+        last cell's centre) and whether each sample is on the map, both (bins, sampling_ratio, K).
     """
     steps = (torch.arange(bins * sampling_ratio, dtype=start.dtype, device=start.device) + 0.5) / (
         bins * sampling_ratio)
     points = start + size * steps.unsqueeze(1)
-    points = points.view(bins, sampling_ratio, -1).transpose(1, 2)
+    points = points.view(bins, sampling_ratio, -1)
     # Up to one cell beyond the border a sample reads the border, further out it reads 0.
     inside = (points >= -1) & (points <= limit)
     points = points.clamp(0, limit - 1)
@@ -101,22 +101,21 @@ def ps_roi_align(feat: Tensor,
     roi_h = (y2 - y1).clamp(min=min_size) if min_size > 0 else y2 - y1
     x, x_inside = _sample_points(x1, roi_w, p_w, sampling_ratio, width)
     y, y_inside = _sample_points(y1, roi_h, p_h, sampling_ratio, height)
-    # One row a bin, one column a RoI, one entry a sample: (p_h, p_w, K, s, s)
+    # RoIs come last, since a sum over the few samples of a bin is slow along the last axis: (p_h, p_w, s, s, K)
     num_rois = rois.shape[0]
-    shape = (p_h, p_w, num_rois, sampling_ratio, sampling_ratio)
-    x = x[None, :, :, None, :].expand(shape)
-    y = y[:, None, :, :, None].expand(shape)
-    grid = torch.stack((x, y), -1).reshape(p_h * p_w, num_rois, sampling_ratio**2, 2)
-    inside = (x_inside[None, :, :, None, :] & y_inside[:, None, :, :, None]).reshape(
-        p_h * p_w, 1, num_rois, sampling_ratio**2)
+    shape = (p_h, p_w, sampling_ratio, sampling_ratio, num_rois)
+    x = x[None, :, None].expand(shape)
+    y = y[:, None, :, None].expand(shape)
+    grid = torch.stack((x, y), -1).reshape(p_h * p_w, sampling_ratio**2, num_rois, 2)
+    inside = (x_inside[None, :, None] & y_inside[:, None, :, None]).reshape(p_h * p_w, 1, sampling_ratio**2, num_rois)
 
-    img_grids = grid.split(counts, 1) if num_imgs > 1 else (grid, )
+    img_grids = grid.split(counts, 2) if num_imgs > 1 else (grid, )
     samples = torch.cat([
         F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
         for img_bins, img_grid in zip(bins, img_grids)
-    ], 2)
+    ], 3)
     samples = samples * inside
-    pooled = samples.amax(-1) if pool_mode == 'max' else samples.mean(-1)
+    pooled = samples.amax(2) if pool_mode == 'max' else samples.mean(2)
     # (p_h * p_w, C, K) -> (K, C, p_h, p_w)
     pooled = pooled.permute(2, 1, 0).reshape(num_rois, channels // (p_h * p_w), p_h, p_w)
     return (pooled[order.argsort()] if num_imgs > 1 else pooled).to(dtype)
