@@ -20,6 +20,31 @@ from mmengine.optim import build_optim_wrapper
 from mmthunder.export import load_detector
 
 
+def random_batch(model: torch.nn.Module, batch: int, size: int, objects: int) -> dict:
+    """Draw a batch for ``train_step``.
+
+    Args:
+        model (torch.nn.Module): The detector, for the number of classes.
+        batch (int): Number of images.
+        size (int): Their side, in pixels.
+        objects (int): Boxes of an image, of any size.
+
+    Returns:
+        dict: ``inputs``, images of noise (3, size, size) in uint8, and ``data_samples``.
+    """
+    return demo_mm_inputs(
+        batch, [[3, size, size]] * batch,
+        num_items=[objects] * batch,
+        num_classes=model.roi_head.bbox_head.num_classes)
+
+
+def train_call(model: torch.nn.Module, data: dict) -> Callable[[], object]:
+    """Make a call of ``train_step`` with the optimiser of the model's config, at the images' own size."""
+    model.data_preprocessor.batch_augments = None
+    optim_wrapper = build_optim_wrapper(model, model.cfg.optim_wrapper)
+    return lambda: model.train_step(data, optim_wrapper)
+
+
 def feature_call(model: torch.nn.Module, data: dict) -> Callable[[], None]:
     """Make a call of forward and backward of the feature network."""
     inputs = model.data_preprocessor(data, True)['inputs']
@@ -48,14 +73,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     model = load_detector(args.config).train()
-    model.data_preprocessor.batch_augments = None  # one size, that of --size
-    optim_wrapper = build_optim_wrapper(model, model.cfg.optim_wrapper)
-    data = demo_mm_inputs(
-        args.batch, [[3, args.size, args.size]] * args.batch,
-        num_items=[args.objects] * args.batch,
-        num_classes=model.roi_head.bbox_head.num_classes)
+    data = random_batch(model, args.batch, args.size, args.objects)
     calls = {
-        f'train_step of {Path(args.config).stem}': lambda: model.train_step(data, optim_wrapper),
+        f'train_step of {Path(args.config).stem}': train_call(model, data),
         'feature network': feature_call(model, data)
     }
     times = time_rounds(calls, args.rounds, args.warmup)
