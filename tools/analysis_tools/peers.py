@@ -78,7 +78,11 @@ class SingleStageGraph(nn.Module):
             scores = scores * (scores == scores.amax(-1, keepdim=True)) * objectness[0].sigmoid()
             boxes = head._bbox_decode(priors, boxes)
         else:
-            boxes = head.bbox_coder.decode(priors[None, :, :2], boxes)
+            # mmdet clips RTMDet's boxes, and drops those of which nothing is left.
+            height, width = images.shape[1:3]
+            limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
+            boxes = torch.minimum(head.bbox_coder.decode(priors[None, :, :2], boxes).clamp(min=0), limits)
+            scores = scores * (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdim=True)
         cfg = head.test_cfg
         # YOLOX's config has no limit; RTMDet's is 300.
         return select_detections(boxes, scores.transpose(1, 2), cfg.score_thr, cfg.nms.iou_threshold,
@@ -105,12 +109,13 @@ def build_torchvision(name: str, size: int, score_thr: Optional[float]) -> nn.Mo
     return torchvision.models.get_model(name, **kwargs).eval()
 
 
-def build_mmdet(name: str, score_thr: Optional[float]) -> SingleStageDetector:
+def build_mmdet(name: str, score_thr: Optional[float], cfg_options: Optional[dict] = None) -> SingleStageDetector:
     """Build a detector of mmdet's model zoo with random weights.
 
     Args:
         name (str): A key of :data:`MMDET`.
         score_thr (float, optional): Lowest score of a detection; None leaves the detector its own.
+        cfg_options (dict, optional): Overrides of the config. Defaults to None.
 
     Returns:
         SingleStageDetector: The detector.
@@ -118,6 +123,7 @@ def build_mmdet(name: str, score_thr: Optional[float]) -> SingleStageDetector:
     cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs' / MMDET[name])
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.init_cfg = None
+    cfg.merge_from_dict(cfg_options or {})
     if score_thr is not None:
         cfg.model.test_cfg.score_thr = score_thr
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
