@@ -85,10 +85,11 @@ def test_variants(tool, config, monkeypatch):
 def test_sweep(tool, config, tmp_path, monkeypatch, capsys):
     """Its table, CSV and plot, with two small axes."""
     sweep = tool('sweep_latency')
-    monkeypatch.setattr(sweep, 'AXES', (sweep.IMAGE._replace(values=(64, 96)), sweep.THREADS._replace(values=(1, ))))
+    monkeypatch.setitem(sweep.AXES, 'image', sweep.IMAGE._replace(values=(64, 96)))
+    monkeypatch.setitem(sweep.AXES, 'threads', sweep.THREADS._replace(values=(1, )))
     output = tmp_path / 'new/growth'
-    monkeypatch.setattr(sys, 'argv', ['sweep_latency.py', config, '--backends', 'eager', '--size', '64', '--rounds',
-                                      '2', '--warmup', '0', '--output', str(output)])
+    options = ['--axes', 'image', 'threads', '--backends', 'eager', '--size', '64', '--rounds', '2', '--warmup', '0']
+    monkeypatch.setattr(sys, 'argv', ['sweep_latency.py', config, *options, '--output', str(output)])
     sweep.main()
     rows = rows_of(output.with_suffix('.md').read_text())
     assert [row[:2] for row in rows] == [['image side, px', '64'], ['image side, px', '96'], ['threads', '1']]

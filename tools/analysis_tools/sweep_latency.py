@@ -51,7 +51,8 @@ PROPOSALS = Axis('proposals', (50, 100, 200, 500, 1000), 'model.test_cfg.rpn.max
 CLASSES = Axis('classes', (1, 20, 80, 300, 1000), 'model.roi_head.bbox_head.num_classes')
 CROWDED = CLASSES._replace(name='classes, all boxes in NMS', score_thr=0.)
 THREADS = Axis('threads', (1, 2))
-AXES = (IMAGE, PROPOSALS, CLASSES, CROWDED, THREADS)
+AXES = dict(image=IMAGE, proposals=PROPOSALS, classes=CLASSES, crowded=CROWDED, threads=THREADS)
+TICKS = (5, 10, 20, 50, 100, 200, 500, 1000)
 # (name of the axis, value, backend)
 Key = Tuple[str, int, str]
 
@@ -94,11 +95,11 @@ def variant_calls(config: str, axis: Axis, value: int, size: int,
     return calls
 
 
-def write_table(medians: Dict[Key, float], backends: Sequence[str], path: Path) -> str:
+def write_table(medians: Dict[Key, float], axes: Sequence[Axis], backends: Sequence[str], path: Path) -> str:
     """Write the medians as CSV, a row for each value of each axis; return them as Markdown."""
     head = ['', '', *(f'{backend}, ms' for backend in backends)]
     rows = [[axis.name, str(value), *(f'{medians[axis.name, value, backend]:.1f}' for backend in backends)]
-            for axis in AXES for value in axis.values]
+            for axis in axes for value in axis.values]
     with open(path, 'w', newline='') as f:
         writer = csv.writer(f)
         writer.writerow(['varied', 'value', *(f'{backend}_ms' for backend in backends)])
@@ -106,19 +107,24 @@ def write_table(medians: Dict[Key, float], backends: Sequence[str], path: Path) 
     return ''.join(f'| {" | ".join(row)} |\n' for row in (head, ['---'] * len(head), *rows))
 
 
-def plot(medians: Dict[Key, float], backends: Sequence[str], path: Path) -> None:
-    """Draw one panel for each setting that varies."""
-    figure, panels = plt.subplots(1, len(AXES), figsize=(3.4 * len(AXES), 3.2), sharey=True)
-    for panel, axis in zip(panels, AXES):
+def plot(medians: Dict[Key, float], axes: Sequence[Axis], backends: Sequence[str], path: Path) -> None:
+    """Draw one panel for each setting that varies, with logarithmic axes: growth in proportion is a line of slope 1."""
+    figure, panels = plt.subplots(1, len(axes), figsize=(3.4 * len(axes), 3.4), sharey=True, squeeze=False)
+    for panel, axis in zip(panels[0], axes):
         for backend in backends:
             panel.plot(axis.values, [medians[axis.name, value, backend] for value in axis.values], marker='o',
                        label=backend)
         panel.set_xlabel(axis.name)
-        panel.set_xticks(axis.values, axis.values, rotation=60 if len(axis.values) > 2 else 0)
+        panel.set_xscale('log')
+        panel.set_xticks(axis.values, axis.values)
+        panel.set_yscale('log')
+        panel.set_yticks(TICKS, TICKS)
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel('latency, ms')
-    panels[0].set_ylim(bottom=0)
-    panels[0].legend()
+    latencies = [medians[axis.name, value, backend] for axis in axes for value in axis.values for backend in backends]
+    panels[0, 0].set_ylim(0.8 * min(latencies), 1.25 * max(latencies))
+    panels[0, 0].set_ylabel('latency, ms')
+    panels[0, 0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=100)
 
@@ -127,6 +133,7 @@ def main() -> None:
     """Parse the command line, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config', help='config of the detector')
+    parser.add_argument('--axes', nargs='+', choices=AXES, default=list(AXES), help='what varies; by default all')
     parser.add_argument('--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=ONNX_BACKENDS,
                         help='what runs it')
     parser.add_argument('--size', type=int, default=320, help='side of the image where that does not vary, in pixels')
@@ -139,7 +146,8 @@ def main() -> None:
     output = Path(args.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     calls: Dict[Key, Callable[[], object]] = {}
-    for axis in AXES:
+    axes = [AXES[name] for name in args.axes]
+    for axis in axes:
         for value in axis.values:
             print(f'preparing {axis.name} {value}')
             for backend, call in variant_calls(args.config, axis, value, args.size, args.backends).items():
@@ -149,8 +157,8 @@ def main() -> None:
     with torch.inference_mode():
         times = time_rounds(calls, args.rounds, args.warmup)
     medians = {key: statistics.median(values) for key, values in times.items()}
-    table = write_table(medians, args.backends, output.with_suffix('.csv'))
-    plot(medians, args.backends, output.with_suffix('.png'))
+    table = write_table(medians, axes, args.backends, output.with_suffix('.csv'))
+    plot(medians, axes, args.backends, output.with_suffix('.png'))
     text = (f'{Path(args.config).stem}, {args.size} px, one thread where nothing else is said; {cpu_name()}, '
             f'{args.rounds} rounds after {args.warmup}\n\n{table}')
     output.with_suffix('.md').write_text(text)
