@@ -19,7 +19,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='PlainCheckpointHook', priority='LOWEST'))
 custom_hooks = [
     dict(type='NumClassCheckHook'),
-    dict(type='CheckInvalidLossHook', interval=50, priority='VERY_LOW'),
+    dict(type='DivergenceHook'),
 ]
 
 env_cfg = dict(

@@ -9,5 +9,5 @@ default_hooks = dict(
     checkpoint_fit=dict(type='mmdet.CheckpointFitHook'),
     random_state=dict(type='mmdet.RandomStateHook'),
     plain_checkpoint=dict(type='mmdet.PlainCheckpointHook'))
-custom_hooks = [dict(type='mmdet.CheckInvalidLossHook', interval=50, priority='VERY_LOW')]
+custom_hooks = [dict(type='mmdet.DivergenceHook')]
 visualizer = dict(type='UniversalVisualizer')
