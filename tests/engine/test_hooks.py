@@ -180,6 +180,15 @@ class TestCheckpointFitHook:
         self.load(self.weights(), kind, wrap)
         self.load({f'module.{key}': value for key, value in self.weights().items()}, kind, wrap)
 
+    @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+    @pytest.mark.parametrize('kind', ['test', 'resume', 'fine-tune'])
+    def test_diverged(self, kind, value):
+        """mmengine would test it and report an AP of 0."""
+        weights = self.weights()
+        weights['1.weight'][2, 1] = value
+        with pytest.raises(ValueError, match=r'^work_dirs/other.pth: 1 keys are infinite or NaN \(1.weight\), so that'):
+            self.load(weights, kind)
+
     def test_augmented_test(self, tiny_model):
         """`mim test --tta` wraps the detector."""
         detector = revert_sync_batchnorm(MODELS.build(tiny_model))

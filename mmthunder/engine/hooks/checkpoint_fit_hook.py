@@ -1,8 +1,9 @@
-"""Refuses checkpoints of another architecture."""
+"""Refuses checkpoints of another architecture and of a training that has diverged."""
 
 import re
 from typing import List, Optional
 
+import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -16,7 +17,7 @@ def _listing(name: str, keys: List[str]) -> str:
 
 
 def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.) -> Optional[str]:
-    """Tell how a checkpoint differs from a model.
+    """Tell how a checkpoint differs from a model, or that its weights are infinite or NaN.
 
     Args:
         model (nn.Module): The model.
@@ -37,6 +38,10 @@ def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.) -
         if key in found and found[key] != wanted[key]
     ]
     if len(missing) + len(shapes) <= max_share * len(wanted) and (max_share or not unexpected):
+        broken = [key for key, value in loaded.items() if torch.is_tensor(value) and not value.isfinite().all()]
+        if broken:
+            return (f'{_listing("keys are infinite or NaN", broken)}, so that the model finds nothing; take a checkpoint '
+                    'from before its training diverged')
         return None
     details = '; '.join(
         filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),
@@ -47,7 +52,7 @@ def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.) -
 
 @HOOKS.register_module()
 class CheckpointFitHook(Hook):
-    """Raises one clear error when a checkpoint is not of this model.
+    """Raises one clear error when a checkpoint is not of this model, or has weights that are infinite or NaN.
 
     mmengine loads what fits and logs the rest, so a test with the wrong file runs and reports an AP
     of 0. Testing and resuming need every key; ``load_from``, which starts a fine-tuning, needs at least
@@ -58,7 +63,7 @@ class CheckpointFitHook(Hook):
         """Compare the keys and shapes.
 
         Raises:
-            ValueError: If the checkpoint does not fit the model.
+            ValueError: If the checkpoint does not fit the model, or a weight is not finite.
         """
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # as mmengine's loader does

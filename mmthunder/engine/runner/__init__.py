@@ -1,3 +1,4 @@
+from .checkpoint import CheckpointError
 from .runner import ThunderRunner
 
-__all__ = ['ThunderRunner']
+__all__ = ['CheckpointError', 'ThunderRunner']
