@@ -1,3 +1,6 @@
-"""Data loading that names the files it cannot read."""
+"""Data loading whose errors name the file and the field."""
 
-from . import transforms  # noqa: F401
+from . import coco_annotations, transforms, voc_annotations  # noqa: F401
+from .annotation_error import AnnotationError
+
+__all__ = ['AnnotationError']

@@ -182,11 +182,50 @@ class TestDamagedAnnotations:
         with pytest.raises(ValueError, match=f'^{path}: not readable as XML .*; the file is damaged or was cut off'):
             build(wrap(voc_loader(voc, 'cat', 'dog'), 'repeat'))
 
-    def test_other_errors_pass(self, voc):
-        """An error that is not the file's keeps its own message."""
+    def test_one_field(self, voc):
+        """Damage that leaves XML: the field is named too."""
         path = voc / 'Annotations/1.xml'
         path.write_text(path.read_text().replace('<width>64</width>', '<width>wide</width>'))
-        with pytest.raises(ValueError, match='invalid literal for int.*wide'):
+        with pytest.raises(ValueError, match=f"^{path}: size/width is 'wide'; expected a whole number of pixels"):
+            build(wrap(voc_loader(voc, 'cat', 'dog'), 'concat'))
+
+
+class TestNoImages:
+
+    @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'repeat_concat'])
+    @pytest.mark.parametrize('filter_cfg', [dict(min_size=100), dict(filter_empty_gt=True)])
+    def test_all_are_left_out(self, voc, kind, filter_cfg):
+        """The second asks for objects of a class that only the list has."""
+        loader = voc_loader(voc, 'cat', 'dog')
+        for path in (voc / 'Annotations').iterdir():
+            path.write_text(path.read_text().replace('cat', 'cow').replace('dog', 'cow'))
+        loader['dataset']['filter_cfg'] = filter_cfg
+        with pytest.raises(ValueError, match='Main/train.txt: no image is left; .*leaves out all of them') as error:
+            build(wrap(loader, kind))
+        assert '\n' not in str(error.value)
+
+    def test_no_endless_search(self, voc):
+        """An infinite sampler over nothing would never give an index."""
+        loader = voc_loader(voc, 'cat', 'dog')
+        loader['dataset'].update(filter_cfg=dict(min_size=100), serialize_data=False)
+        loader['sampler'] = dict(type='InfiniteSampler')
+        with pytest.raises(ValueError, match='no image is left'):
+            build(loader)
+
+    @pytest.mark.parametrize(('content', 'message'), [
+        (b'\xff\xfe0', 'Main/train.txt: not readable as text .*; expected a name of an image in each line'),
+        (b'0\n\0', r"Annotations/\\x00.xml': not the name of a file; correct .*Main/train.txt"),
+        (b's3://0', "s3://0.xml': not the name of a file; correct .*Main/train.txt"),
+    ])
+    def test_list_of_something_else(self, voc, content, message):
+        (voc / 'ImageSets/Main/train.txt').write_bytes(content)
+        with pytest.raises(ValueError, match=message) as error:
+            build(wrap(voc_loader(voc, 'cat', 'dog'), 'repeat'))
+        assert '\n' not in str(error.value)
+
+    def test_empty_list(self, voc):
+        (voc / 'ImageSets/Main/train.txt').write_text('')
+        with pytest.raises(ValueError, match='Main/train.txt: no image is left; the file lists none'):
             build(voc_loader(voc, 'cat', 'dog'))
 
 

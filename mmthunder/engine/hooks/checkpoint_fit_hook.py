@@ -40,8 +40,8 @@ def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.) -
     if len(missing) + len(shapes) <= max_share * len(wanted) and (max_share or not unexpected):
         broken = [key for key, value in loaded.items() if torch.is_tensor(value) and not value.isfinite().all()]
         if broken:
-            return (f'{_listing("keys are infinite or NaN", broken)}, so that the model finds nothing; take a checkpoint '
-                    'from before its training diverged')
+            return (f'{_listing("keys are infinite or NaN", broken)}, so that the model finds nothing; take a '
+                    'checkpoint from before its training diverged')
         return None
     details = '; '.join(
         filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),

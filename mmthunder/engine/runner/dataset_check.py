@@ -1,15 +1,14 @@
-"""Tells which annotations cannot be read, and when a class list or an evaluator does not match them."""
+"""Tells when a data set has no image, and when a class list or an evaluator does not match its annotations."""
 
 import filecmp
-import json
 import os.path as osp
 import xml.etree.ElementTree as ET
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Tuple
 
 from mmdet.datasets import CocoDataset, XMLDataset
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import list_from_file, load
+from mmengine.fileio import load
 from torch.utils.data import Dataset
 
 
@@ -42,32 +41,32 @@ def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dic
             yield from base_dataset_cfgs(child, f'{key}.{name}')
 
 
-def annotation_error(cfg: Any) -> Optional[str]:
-    """Find the first annotation file that cannot be parsed; mmdet's errors do not name it.
+def _refuse_empty(base: BaseDataset) -> None:
+    if not len(base):
+        raise ValueError(f'{base.ann_file}: no image is left; the file lists none, or filter_cfg {base.filter_cfg} '
+                         f'leaves out all of them: those without objects of {base.metainfo.get("classes")} '
+                         '(filter_empty_gt) and those that are small (min_size)')
+
+
+def check_images(cfg: Any) -> None:
+    """Look for data sets without an image or with an unreadable list, which mmengine's errors do not name.
 
     Args:
-        cfg (dict): Config of a COCO or Pascal VOC data set, possibly wrapped; others are passed over.
+        cfg (dict): Config of a data set, possibly wrapped.
 
-    Returns:
-        str, optional: What is wrong with the file; None if all can be parsed.
+    Raises:
+        ValueError: If a data set has no image left, or its list is no text.
     """
     for _, base_cfg in base_dataset_cfgs(cfg):
         base = DATASETS.build(dict(base_cfg, lazy_init=True))
-        if isinstance(base, CocoDataset):
-            paths, form = [base.ann_file], 'JSON'
-        elif isinstance(base, XMLDataset):
-            names = list_from_file(base.ann_file)
-            paths, form = [osp.join(base.sub_data_root, base.ann_subdir, f'{name}.xml') for name in names], 'XML'
-        else:
-            continue
-        for path in filter(osp.isfile, paths):
+        if isinstance(base, BaseDataset):
+            base.serialize_data = False  # which fails without an image
             try:
-                with open(path, 'rb') as f:
-                    json.load(f) if form == 'JSON' else ET.parse(f)
-            except (ValueError, ET.ParseError) as error:
-                return (f'{path}: not readable as {form} ({error}); the file is damaged or was cut off, so write or '
-                        'download it again')
-    return None
+                base.full_init()
+            except UnicodeDecodeError as error:
+                raise ValueError(f'{base.ann_file}: not readable as text ({error}); expected a name of an image in '
+                                 'each line, in UTF-8') from None
+            _refuse_empty(base)
 
 
 def _check_coco_classes(base: CocoDataset) -> None:
@@ -111,10 +110,12 @@ def check_classes(dataset: Dataset) -> None:
         dataset (Dataset): A COCO or Pascal VOC data set, possibly wrapped; others are not checked.
 
     Raises:
-        ValueError: If a class of the list is not in the annotations while it should be, or the classes
-            of a COCO data set are not in the order of its file.
+        ValueError: If there is no image, a class of the list is not in the annotations while it should be, or
+            the classes of a COCO data set are not in the order of its file.
     """
     for base in base_datasets(dataset):
+        if isinstance(base, BaseDataset):
+            _refuse_empty(base)  # if it is not serialised, an endless sampler would look for an image without end
         if isinstance(base, CocoDataset):
             _check_coco_classes(base)
         elif isinstance(base, XMLDataset):

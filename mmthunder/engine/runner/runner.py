@@ -1,7 +1,6 @@
 """mmengine's runner for machines without a GPU, with readable data and disk errors."""
 
 import copy
-import xml.etree.ElementTree as ET
 from typing import Dict, Optional, Union
 
 import torch.distributed as torch_dist
@@ -13,7 +12,9 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .dataset_check import annotation_error, base_dataset_cfgs, check_classes, check_evaluator
+from mmthunder.datasets import AnnotationError
+
+from .dataset_check import base_dataset_cfgs, check_classes, check_evaluator, check_images
 from .disk_errors import explain_disk_errors
 
 
@@ -104,7 +105,8 @@ class ThunderRunner(Runner):
 
         Raises:
             FileNotFoundError: If an annotation file is missing, with how to point elsewhere.
-            ValueError: If an annotation file is damaged or the class list does not match the annotations.
+            ValueError: If an annotation file is damaged or wrong, no image is left, or the class list does not match
+                the annotations.
         """
         dataset_cfg = copy.deepcopy(dataloader.get('dataset')) if isinstance(dataloader, dict) else None
         try:
@@ -118,10 +120,10 @@ class ThunderRunner(Runner):
                 f'{cfg.get("data_root")!r}, or point elsewhere with data_root in the config or --cfg-options '
                 f'{name}.{key}.data_root=/path/ (likewise the other data loaders and the evaluators\' '
                 'ann_file)') from None
-        except (ValueError, ET.ParseError):
-            message = annotation_error(dataset_cfg)
-            if message is None:
-                raise
-            raise ValueError(message) from None
+        except AnnotationError:
+            raise
+        except ValueError:
+            check_images(dataset_cfg)
+            raise
         check_classes(loader.dataset)
         return loader
