@@ -13,7 +13,7 @@ from mmdet.models.detectors import TwoStageDetector
 from mmengine.config import Config
 
 from mmthunder.runtime import Detector
-from mmthunder.runtime.detector import FORMAT
+from mmthunder.runtime.metadata import FORMAT
 from mmthunder.utils.test_resize import find_test_resize
 
 from .agreement import Agreement

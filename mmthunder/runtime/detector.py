@@ -1,6 +1,5 @@
 """From images to detections in pixels of these images."""
 
-import json
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -8,9 +7,8 @@ import cv2
 import numpy as np
 
 from .errors import ModelFileError
+from .metadata import read_metadata
 from .sessions import open_session
-
-FORMAT = 'mmthunder detector 1'
 
 
 class Detections(NamedTuple):
@@ -40,7 +38,7 @@ class Detector:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ModelFileError: If the file is not an exported detector.
+        ModelFileError: If the file is not an exported detector, also later, when its graph gives something else.
         ImportError: If the runtime is not installed.
 
     Attributes:
@@ -55,15 +53,14 @@ class Detector:
 
     def __init__(self, model: Union[str, Path], backend: Optional[str] = None, threads: Optional[int] = None) -> None:
         self.session = open_session(model, backend, threads)
-        metadata = self.session.metadata
-        if metadata.get('format') != FORMAT:
-            raise ModelFileError(f'{model}: not a detector of tools/deployment/export_onnx.py (its metadata has format '
-                                 f'{metadata.get("format")!r}, expected {FORMAT!r}); export it again')
-        self.classes: List[str] = json.loads(metadata['classes'])
-        self.category_ids: List[int] = json.loads(metadata['category_ids'])
-        self.score_thr: float = json.loads(metadata['score_thr'])
-        self._scale: Tuple[int, int] = tuple(json.loads(metadata['scale']))
-        self._keep_ratio: bool = json.loads(metadata['keep_ratio'])
+        metadata = read_metadata(model, self.session.metadata)
+        shape = self.session.input_shape
+        if len(shape) != 4 or shape[3] != 3:
+            raise ModelFileError(f'{model}: its input has shape {shape}, expected images (N, H, W, 3); export it again')
+        self.classes = metadata.classes
+        self.category_ids = metadata.category_ids
+        self.score_thr = metadata.score_thr
+        self._path, self._scale, self._keep_ratio = model, metadata.scale, metadata.keep_ratio
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Detect objects in one image; see :meth:`detect`."""
@@ -130,9 +127,23 @@ class Detector:
 
     def _detect_batch(self, images: Sequence[np.ndarray], size: Tuple[int, int]) -> List[Detections]:
         results = []
-        for image, boxes, scores, labels in zip(images, *self.session.run(self.make_batch(images, size))):
+        for image, boxes, scores, labels in zip(images, *self._run(self.make_batch(images, size))):
             found = labels >= 0
             height, width = image.shape[:2]
             scale = np.array([width / size[0], height / size[1]] * 2, dtype=np.float32)
             results.append(Detections(boxes[found] * scale, scores[found], labels[found]))
         return results
+
+    def _run(self, batch: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the graph, which may be anybody's, and check that it gives boxes, scores and labels."""
+        outputs = self.session.run(batch)
+        shapes = [output.shape for output in outputs]
+        slots = shapes[-1][1:2] if shapes else ()
+        if shapes != [(len(batch), *slots, 4), (len(batch), *slots), (len(batch), *slots)]:
+            raise ModelFileError(f'{self._path}: its outputs have the shapes {shapes}, expected boxes (N, M, 4), '
+                                 'scores (N, M) and labels (N, M); export it again')
+        boxes, scores, labels = outputs
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all() and (labels < len(self.classes)).all()):
+            raise ModelFileError(f'{self._path}: its outputs have infinite or NaN values, or labels beyond the '
+                                 f'{len(self.classes)} classes of its metadata; export it again')
+        return boxes, scores, labels

@@ -28,12 +28,13 @@ class NcnnSession:
     def __init__(self, path: Path, threads: Optional[int] = None) -> None:
         import ncnn
         self._ncnn = ncnn
+        self._path = path
         self.name = f'ncnn {ncnn.__version__}'
         try:
             self._settings = json.loads(path.read_text())
             metadata = self._settings['metadata']
             width, height = metadata['scale']
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFileError(f'{path}: not a detector of tools/deployment/export_ncnn.py '
                                  f'({type(error).__name__})') from None
         self.metadata: Dict[str, str] = {
@@ -96,4 +97,8 @@ class NcnnSession:
 
     def run(self, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run the detector; see :meth:`OnnxRuntimeSession.run`."""
-        return tuple(np.stack(values) for values in zip(*(self._detect(image) for image in images)))
+        try:
+            return tuple(np.stack(values) for values in zip(*(self._detect(image) for image in images)))
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f'{self._path}: a setting is missing, wrong or does not fit the networks '
+                                 f'({type(error).__name__}: {error}); export it again') from None

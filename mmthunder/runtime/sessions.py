@@ -45,6 +45,7 @@ class OnnxRuntimeSession:
         # Its errors have a class for each status code, and Exception is what they have in common.
         except Exception as error:
             raise ModelFileError(f'{path}: not a graph that ONNX Runtime can load ({_reason(error)})') from None
+        self._path = path
         self.name = f'ONNX Runtime {onnxruntime.__version__}'
         self.metadata: Dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._input = self._session.get_inputs()[0]
@@ -60,8 +61,14 @@ class OnnxRuntimeSession:
 
         Returns:
             tuple[np.ndarray]: Boxes (N, M, 4), scores (N, M) and labels (N, M).
+
+        Raises:
+            ModelFileError: If the graph cannot run.
         """
-        return tuple(self._session.run(None, {self._input.name: images}))
+        try:
+            return tuple(self._session.run(None, {self._input.name: images}))
+        except Exception as error:  # see above
+            raise ModelFileError(f'{self._path}: ONNX Runtime cannot run it ({_reason(error)})') from None
 
 
 class OpenVINOSession:
@@ -85,6 +92,7 @@ class OpenVINOSession:
             self._compiled = openvino.compile_model(model, 'CPU', config)
         except RuntimeError as error:
             raise ModelFileError(f'{path}: not a graph that OpenVINO can load ({_reason(error)})') from None
+        self._path = path
         # The rest of its version names the build.
         self.name = f'OpenVINO {openvino.__version__.split("-")[0]}'
         info = model.get_rt_info()
@@ -99,7 +107,10 @@ class OpenVINOSession:
 
     def run(self, images: np.ndarray) -> Outputs:
         """Run the graph; see :meth:`OnnxRuntimeSession.run`."""
-        return tuple(np.array(output) for output in self._request.infer([images]).values())
+        try:
+            return tuple(np.array(output) for output in self._request.infer([images]).values())
+        except RuntimeError as error:
+            raise ModelFileError(f'{self._path}: OpenVINO cannot run it ({_reason(error)})') from None
 
 
 Session = Union[OnnxRuntimeSession, OpenVINOSession, NcnnSession]
