@@ -1,0 +1,3 @@
+from .any_box_coder import AnyBoxCoder
+
+__all__ = ['AnyBoxCoder']
