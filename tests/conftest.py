@@ -12,6 +12,7 @@ from typing import Callable
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub, MMLogger
@@ -23,6 +24,12 @@ import mmthunder.engine  # noqa: F401  registers
 import mmthunder.models  # noqa: F401  registers
 
 REPO = Path(__file__).resolve().parents[1]
+
+# Tests with random cases try a few, the same ones each time, and with --hypothesis-profile=thorough many new ones.
+settings.register_profile('few', max_examples=20, derandomize=True, database=None, deadline=None,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile('thorough', settings.get_profile('few'), max_examples=1000, derandomize=False)
+settings.load_profile('few')
 
 
 @pytest.fixture(autouse=True)
