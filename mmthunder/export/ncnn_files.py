@@ -23,6 +23,9 @@ from .agreement import Agreement
 from .load import detect, use_fixed_size, use_greedy_nms
 from .onnx_file import DisagreementError, InputSpec, make_metadata
 
+# The share of detections that may have no partner where weights are rounded to 16 bits.
+FP16_UNMATCHED = 0.2
+
 
 class ShuffledBlock(nn.Module):
     """An SNet block of stride 1 whose channels are split by a shuffle: ncnn takes no every-other channel.
@@ -143,7 +146,8 @@ def export_ncnn(detector: ThunderNet,
         Agreement: How the detections compare with those of the detector with greedy NMS.
 
     Raises:
-        DisagreementError: If a detection has no partner; ``detector.json`` is not written then.
+        DisagreementError: If a detection has no partner, or with ``fp16`` more than a fifth of them within
+            2 px and a score of 0.01; ``detector.json`` is not written then.
         NotImplementedError: If ncnn cannot run the detector.
         ValueError: If the size is not fixed.
     """
@@ -185,12 +189,12 @@ def export_ncnn(detector: ThunderNet,
     path = output / 'detector.json'
     path.write_text(json.dumps(settings, indent=1))
     reference = use_fixed_size(use_greedy_nms(detector), spec.scale)
-    # Halved weights change scores in the third digit.
-    agreement = Agreement(score_tolerance=1e-2 if fp16 else 1e-3, box_tolerance=2. if fp16 else 0.5)
+    # Rounded weights change scores in the third digit, and with that, now and then, which box an NMS keeps.
+    agreement = Agreement(box_tolerance=2., score_tolerance=1e-2) if fp16 else Agreement()
     runtime = Detector(path, 'ncnn')
     for image, found in zip(images, runtime.detect(images)):
         agreement.add(detect(reference, image), found)
-    if agreement.unmatched:
+    if agreement.unmatched > (FP16_UNMATCHED * agreement.detections if fp16 else 0):
         path.unlink()
         raise DisagreementError(f'export: the networks and the detector disagree, so {path} is not written: '
                                 f'{agreement}')

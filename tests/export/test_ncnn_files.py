@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from mmthunder.export import InputSpec, detect
+from mmthunder.export import DisagreementError, InputSpec, detect
 from mmthunder.export.agreement import Agreement
 from mmthunder.export.ncnn_files import ShuffledBlock, check_supported, export_ncnn
 from mmthunder.models.backbones.snet import SHUFFLES, SNetBlock
-from mmthunder.runtime import Detector, ModelFileError
+from mmthunder.runtime import Detections, Detector, ModelFileError
 
 
 @pytest.mark.parametrize('shuffle', SHUFFLES)
@@ -43,6 +43,25 @@ def test_export(make_detector, images, tmp_path, recipe):
     (tmp_path / 'head.bin').unlink()
     with pytest.raises(ModelFileError, match='head.bin: missing'):
         Detector(tmp_path / 'detector.json')
+
+
+def test_half_precision(make_detector, images, tmp_path, monkeypatch):
+    """Two bytes a weight; some detections may change, but not all of them."""
+    detector = make_detector()
+    spec = InputSpec.from_config(detector.cfg)
+    agreement = export_ncnn(detector, tmp_path, spec, images, fp16=True)
+    assert agreement.detections > 10 and agreement.unmatched <= agreement.detections / 5
+    weights = sum(value.numel() for value in detector.state_dict().values())
+    assert sum(path.stat().st_size for path in tmp_path.glob('*.bin')) < 2.5 * weights
+
+    def detect_elsewhere(*args) -> Detections:
+        boxes, scores, labels = detect(*args)
+        return Detections(boxes + 5, scores, labels)
+
+    monkeypatch.setattr('mmthunder.export.ncnn_files.detect', detect_elsewhere)
+    with pytest.raises(DisagreementError, match='detector.json is not written'):
+        export_ncnn(detector, tmp_path, spec, images, fp16=True)
+    assert not (tmp_path / 'detector.json').exists()
 
 
 def test_errors(make_detector, tmp_path):
