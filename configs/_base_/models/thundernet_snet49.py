@@ -3,7 +3,7 @@ norm_cfg = dict(type='SyncBN')  # plain BN where there is one process
 model = dict(
     type='ThunderNet',
     data_preprocessor=dict(
-        type='DetDataPreprocessor',
+        type='InPlaceDetDataPreprocessor',  # mmdet's, faster
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
