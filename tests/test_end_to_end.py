@@ -5,7 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 import cv2
 import numpy as np
@@ -19,18 +22,28 @@ MIM = Path(sys.executable).with_name('mim')
 pytestmark = pytest.mark.skipif(not MIM.exists(), reason='needs mim beside the interpreter')
 
 
-def mim(repo: Path, *args) -> str:
-    """Run mim from the repository's root; returns what it printed."""
-    command = [str(MIM), *map(str, args)]
-    process = subprocess.Popen(
-        command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+@contextmanager
+def start_mim(repo: Path, *args) -> Iterator[subprocess.Popen]:
+    """Start mim from the repository's root; at the end of the context it ends, if it has not."""
+    process = subprocess.Popen([str(MIM), *map(str, args)],
+                               cwd=repo,
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT,
+                               text=True,
+                               start_new_session=True)
     try:
-        output, _ = process.communicate(timeout=600)
+        yield process
     finally:
         # mim starts processes of its own, which would outlive it; torch's launcher ends its own on SIGTERM.
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(60)
+
+
+def mim(repo: Path, *args) -> str:
+    """Run mim; returns what it printed."""
+    with start_mim(repo, *args) as process:
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output[-5000:]
     return output
 
@@ -111,21 +124,46 @@ def coco(tmp_path) -> Path:
     return root
 
 
+def process_of_rank(rank: int, work_dir: Path) -> int:
+    """Find the training process of a rank, which is older than its data workers."""
+    for number in sorted(int(path.name) for path in Path('/proc').glob('[0-9]*')):
+        try:
+            words = Path(f'/proc/{number}/cmdline').read_text().split('\0')
+            environment = Path(f'/proc/{number}/environ').read_text().split('\0')
+        except OSError:  # it has ended, or is another user's
+            continue
+        if str(work_dir) in words and f'RANK={rank}' in environment:
+            return number
+    raise ProcessLookupError(f'rank {rank}')
+
+
+@pytest.mark.skipif(not Path('/proc/self/environ').exists(), reason='finds processes in /proc')
 def test_two_processes(repo, coco, tmp_path):
-    """The COCO recipe with synchronised batch norm on two processes, which have no GPU here."""
-    work_dir = tmp_path / 'work'
-    output = mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_coco.py', '--launcher', 'pytorch', '-G', 2,
-                 '--work-dir', work_dir, '--cfg-options', *data_options(coco, 'instances_val2017.json'),
-                 'train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=2',
-                 'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1')
+    """The COCO recipe with synchronised batch norm on two processes, which have no GPU here, until one is killed."""
+    work_dir, validations = tmp_path / 'work', []
+    with start_mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_coco.py', '--launcher', 'pytorch', '-G', 2,
+                   '--work-dir', work_dir, '--cfg-options', *data_options(coco, 'instances_val2017.json'),
+                   'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
+                   'default_hooks.checkpoint.max_keep_ckpts=-1', 'train_dataloader.batch_size=2',
+                   'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1') as job:
+        end = time.time() + 600
+        while not validations:
+            assert time.time() < end and job.poll() is None, job.communicate(timeout=60)[0][-5000:]
+            time.sleep(0.1)
+            lines = [line for path in work_dir.glob('*/vis_data/scalars.json') for line in path.open()]
+            logged = [json.loads(line) for line in lines if line.endswith('\n')]
+            validations = [values for values in logged if 'loss' not in values]
+        os.kill(process_of_rank(1, work_dir), signal.SIGKILL)
+        # The job ends, with an error, and so do all of its processes, which have this pipe.
+        output, _ = job.communicate(timeout=120)
+        assert job.returncode != 0
+        assert 'Signal 9 (SIGKILL)' in output
     log = log_of(work_dir)
     assert 'Distributed training: True' in log and 'GPU number: 2' in log
     if not torch.cuda.is_available():
         assert 'SyncBN needs a GPU' in output
     assert 'Iter(val)' in log
-    scalars, = work_dir.glob('*/vis_data/scalars.json')
-    validation = json.loads(scalars.read_text().splitlines()[-1])
-    assert 'loss' not in validation and validation['step'] == 2
+    assert validations[0]['step'] == 2
     checkpoint = load(work_dir / 'iter_2.pth')
     assert checkpoint['meta']['iter'] == 2
     assert all(value.isfinite().all() for value in checkpoint['state_dict'].values())

@@ -22,6 +22,9 @@ class AtomicCheckpointHook(CheckpointHook):
     checkpoint from the first one on. Checkpoints in other storages than local folders are written by the
     storage's own backend.
 
+    As in mmengine, a previous best checkpoint (``save_best``) is removed before the new one is written, and a
+    validation that is killed is not repeated on resuming; ``mim test`` gives its result.
+
     Takes the arguments of :class:`~mmengine.hooks.CheckpointHook`.
     """
 
