@@ -4,7 +4,7 @@ from typing import Callable, Dict, Tuple
 
 import torch
 import torch.nn.functional as F
-from onnxscript import ir
+from onnxscript import BOOL, FLOAT
 from onnxscript import opset18 as op
 from torch import Tensor
 from torchvision.ops import nms
@@ -42,8 +42,8 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: floa
     return torch.empty_like(scores, dtype=torch.bool)
 
 
-def _onnx_nms_mask(boxes: ir.Value, scores: ir.Value, iou_threshold: float, score_threshold: float,
-                   max_output_boxes: int) -> ir.Value:
+def _onnx_nms_mask(boxes: FLOAT, scores: FLOAT, iou_threshold: float, score_threshold: float,
+                   max_output_boxes: int) -> BOOL:
     """Build the same in ONNX: its operator lists (image, class, box) triplets, which are scattered into a mask."""
     kept = op.NonMaxSuppression(
         boxes, scores, op.Constant(value_ints=[max_output_boxes]), op.Constant(value_floats=[iou_threshold]),
