@@ -37,9 +37,8 @@ def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, 
         bins * sampling_ratio)
     points = start + size * steps.unsqueeze(1)
     points = points.view(bins, sampling_ratio, -1)
-    # Up to one cell beyond the border a sample reads the border, further out it reads 0.
+    # Up to one cell beyond the border a sample reads the border, by grid_sample's padding; further out it reads 0.
     inside = (points >= -1) & (points <= limit)
-    points = points.clamp(0, limit - 1)
     return points * (2 / max(limit - 1, 1)) - 1, inside
 
 
