@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -39,6 +41,13 @@ def test_export(make_detector, images, tmp_path, recipe):
     for image, found in zip(images, runtime.detect(images)):
         agreement.add(detect(detector, image), found)
     assert agreement.unmatched == 0, str(agreement)
+
+    # Where nothing is proposed, nothing is found.
+    settings = json.loads((tmp_path / 'detector.json').read_text())
+    settings['rpn']['min_bbox_size'] = 1000
+    (tmp_path / 'detector.json').write_text(json.dumps(settings))
+    runtime = Detector(tmp_path / 'detector.json', threads=1)
+    assert [len(found.boxes) for found in runtime.detect(images)] == [0, 0, 0]
 
     (tmp_path / 'head.bin').unlink()
     with pytest.raises(ModelFileError, match='head.bin: missing'):

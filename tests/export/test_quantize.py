@@ -1,6 +1,7 @@
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from mmthunder.export import InputSpec
 from mmthunder.export.onnx_file import build_model
@@ -50,3 +51,13 @@ def test_quantize(model, calibration, images, tmp_path):
     assert text.count('type="FakeQuantize"') > 20 and 'element_type="i8"' in text
     assert Detector(output).classes == Detector(model).classes
     assert mean_best_score(output, images) == pytest.approx(expected, abs=0.1)
+
+
+def test_every_size(tmp_path):
+    pytest.importorskip('nncf')
+    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, [1, 'h', 'w', 3]) for name in ('images', 'boxes')]
+    graph = helper.make_graph([helper.make_node('Identity', ['images'], ['boxes'])], 'detector', values[:1], values[1:])
+    onnx.save(helper.make_model(graph), tmp_path / 'dynamic.onnx')
+    with pytest.raises(ValueError, match='dynamic.onnx: takes images of every size; .* export it with --shape'):
+        quantize_openvino(tmp_path / 'dynamic.onnx', tmp_path / 'int8.xml', [])
+    assert not (tmp_path / 'int8.xml').exists()

@@ -119,6 +119,14 @@ def test_video(model_file, tmp_path):
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
+def test_broken_video(model_file, tmp_path, capsys):
+    path = tmp_path / 'broken.mp4'
+    path.write_bytes(b'no video')
+    assert main([str(model_file), str(path), '--output', str(tmp_path / 'out'), '--threads', '1']) == 1
+    assert f'{path}: not readable, left out' in capsys.readouterr().err
+    assert json.loads((tmp_path / 'out/detections.json').read_text()) == []
+
+
 @pytest.mark.parametrize(('name', 'message'), [
     ('empty', 'no images in this folder'),
     ('missing', 'no such file or folder'),
