@@ -28,7 +28,7 @@ REPO = Path(__file__).resolve().parents[1]
 # Tests with random cases try a few, the same ones each time, and with --hypothesis-profile=thorough many new ones.
 settings.register_profile('few', max_examples=20, derandomize=True, database=None, deadline=None,
                           suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile('thorough', settings.get_profile('few'), max_examples=1000, derandomize=False)
+settings.register_profile('thorough', settings.get_profile('few'), max_examples=1500, derandomize=False)
 settings.load_profile('few')
 
 

@@ -5,7 +5,6 @@ from typing import Callable
 import pytest
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
@@ -40,13 +39,13 @@ NARROW = dict(
 
 
 @pytest.fixture(scope='session')
-def build_narrow(repo) -> Callable[[str, int], TwoStageDetector]:
+def build_narrow(repo, load) -> Callable[[str, int], TwoStageDetector]:
     """A function that builds one of :data:`NARROW` for a number of classes; of 2000 proposals it keeps 200."""
 
     def build(name: str, num_classes: int) -> TwoStageDetector:
         file, changes = NARROW[name]
         init_default_scope('mmdet')
-        cfg = Config.fromfile(repo / 'configs' / file)
+        cfg = load(repo / 'configs' / file)
         cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
         cfg.model.roi_head.bbox_head.num_classes = num_classes
         cfg.model.train_cfg.rpn_proposal.update(nms_pre=500, max_per_img=200)

@@ -6,7 +6,7 @@ from typing import Callable, List, NamedTuple, Tuple
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
 from mmengine.logging import MessageHub
@@ -15,6 +15,8 @@ from mmengine.structures import InstanceData
 from mmthunder.engine import DivergenceHook
 from mmthunder.models import PSRoIAlign
 
+# A training step takes a tenth of a second, a damaged file a hundredth.
+slow = settings(max_examples=settings.default.max_examples // 4)
 KINDS = ('paper', 'release', 'detnet')
 CLASS_COUNTS = (1, 2, 80)
 
@@ -65,6 +67,7 @@ def make_batch(images: List[Image], num_classes: int) -> dict:
     return dict(inputs=inputs, data_samples=data_samples)
 
 
+@slow
 @given(kind=st.sampled_from(KINDS), num_classes=st.sampled_from(CLASS_COUNTS), images=batches(TRAINING_SIDES))
 def test_loss(get_model, kind, num_classes, images):
     model = get_model(kind, num_classes).train()
@@ -88,6 +91,7 @@ def check_predictions(results: List[DetDataSample], images: List[Image], num_cla
         assert ((instances.bboxes >= -0.01) & (instances.bboxes <= limits)).all()  # not so of NaN
 
 
+@slow
 @given(kind=st.sampled_from(KINDS), num_classes=st.sampled_from(CLASS_COUNTS), images=batches(SIDES))
 def test_predict(get_model, kind, num_classes, images):
     model = get_model(kind, num_classes).eval()
@@ -98,6 +102,7 @@ def test_predict(get_model, kind, num_classes, images):
     check_predictions(results, images, num_classes)
 
 
+@slow
 @given(
     kind=st.sampled_from(KINDS),
     images=batches(TRAINING_SIDES),
