@@ -1,4 +1,5 @@
 # make train: environment, data, training, test and pictures.   make test: environment and test suite.
+# make test-older, make test-onedl, make test-py312: the test suite with other versions, in an environment of its own.
 CONFIG := configs/thundernet/snet49_shapes.py
 WORK_DIR := work_dirs/snet49_shapes
 PICTURES := pictures
@@ -32,6 +33,10 @@ train: env
 
 test: env
 	@python -m pytest
+
+test-%:
+	@bash tools/setup_env.sh $*
+	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest
 
 lint: env
 	@ruff check .

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Iterator
 
@@ -23,9 +24,10 @@ pytestmark = pytest.mark.skipif(not MIM.exists(), reason='needs mim beside the i
 
 
 @contextmanager
-def start_mim(repo: Path, *args) -> Iterator[subprocess.Popen]:
+def start_mim(repo: Path, command: str, package: str, *args) -> Iterator[subprocess.Popen]:
     """Start mim from the repository's root; at the end of the context it ends, if it has not."""
-    process = subprocess.Popen([str(MIM), *map(str, args)],
+    # mim takes the name of the distribution; those of the OneDL forks differ from their packages'.
+    process = subprocess.Popen([str(MIM), command, packages_distributions()[package][0], *map(str, args)],
                                cwd=repo,
                                stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT,

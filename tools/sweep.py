@@ -30,6 +30,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, TextIO, Tuple
 
@@ -40,6 +41,12 @@ from mmengine.config import Config, DictAction
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
+# What mim calls mmdet: the name of its distribution, which its OneDL fork changed.
+try:
+    version('mmdet')
+    MMDET = 'mmdet'
+except PackageNotFoundError:
+    MMDET = 'onedl-mmdetection'
 ANALYSIS_TOOLS = Path(__file__).resolve().parent / 'analysis_tools'
 METRICS = dict(AP=('coco/bbox_mAP', 'pascal_voc/mAP'), AP50=('coco/bbox_mAP_50', 'pascal_voc/AP50'))
 # What an AP depends on; the rest of a config says how to log, save and start.
@@ -206,7 +213,7 @@ class Run:
             return [
                 *mim,
                 'train',
-                'mmdet',
+                MMDET,
                 self.path,
                 '--work-dir',
                 str(self.work_dir),
@@ -218,7 +225,7 @@ class Run:
             return [
                 *mim,
                 'test',
-                'mmdet',
+                MMDET,
                 self.path,
                 '--checkpoint',
                 str(checkpoint),

@@ -27,6 +27,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
+import mmdet
 import numpy as np
 import torch
 from complexity import test_size
@@ -248,7 +249,8 @@ def main() -> None:
 
     threshold = 'own score thresholds' if args.score_thr is None else f'score threshold {args.score_thr}'
     pixels = ', '.join(f'{width}x{height}' for height, width in images)
-    versions = [f'{package} {version(package)}' for package in ('torch', 'torchvision', 'mmdet', *exported)]
+    versions = [f'{package} {version(package)}' for package in ('torch', 'torchvision', *exported)]
+    versions.append(f'mmdet {mmdet.__version__}')  # its OneDL fork is distributed under another name
     peak = 2e-6 * GEMM_SIDE**3 / statistics.median(gemm)
     print(f'{cpu_name()}; {", ".join(versions)}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
           f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
