@@ -111,7 +111,7 @@ build_mmcv() {
   # Ninja numbers the object files; passing those numbers on is the progress report.
   # Where there is a GPU, mmcv would build for it whatever FORCE_CUDA says.
   if ! CUDA_VISIBLE_DEVICES='' CXX=$tmp/cxx CFLAGS='-O2 -g0' MMCV_WITH_OPS=1 FORCE_CUDA=0 PATH="$VENV/bin:$PATH" \
-    "$VENV/bin/python" -m pip wheel -v --no-build-isolation --no-deps --no-binary :all: -w "$tmp" "$mmcv" 2>&1 |
+    "$VENV/bin/python" -m pip wheel -v --no-cache-dir --no-build-isolation --no-deps --no-binary :all: -w "$tmp" "$mmcv" 2>&1 |
     tee "$tmp/log" | while read -r count rest; do
       case $count in '['*0/*']') say "    $count files" ;; esac
     done; then
