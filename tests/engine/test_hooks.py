@@ -9,6 +9,7 @@ import torch
 from mmdet.models import DetTTAModel
 from mmdet.registry import HOOKS, MODELS
 from mmengine.config import ConfigDict
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import revert_sync_batchnorm
@@ -278,6 +279,8 @@ class TestTraining:
         resumed = runner.message_hub.log_scalars['train/loss']
         np.testing.assert_array_equal(resumed.data[0], history['train/loss'].data[0])
 
+    @pytest.mark.skipif(
+        hasattr(InfiniteSampler, 'skip'), reason="mmengine's OneDL fork skips batches without loading them")
     def test_resumed_is_uninterrupted_by_iterations(self, cfg, build_runner, tmp_path):
         """The paper's schedules count iterations: persistent workers, images drawn without end."""
         cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=2)

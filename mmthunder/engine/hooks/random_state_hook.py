@@ -60,7 +60,8 @@ class RandomStateHook(Hook):
 
     - training counts epochs and data workers, if any, use :func:`seed_worker` and are not persistent, or
     - training counts iterations and has data workers: mmengine then loads the skipped batches once more,
-      which brings the workers to where they were.
+      which brings the workers to where they were. Its OneDL fork skips them unloaded: the images are those
+      of the uninterrupted run, their augmentations are not.
 
     Validation does not disturb the training's random states.
 
