@@ -30,7 +30,6 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, TextIO, Tuple
 
@@ -38,15 +37,11 @@ import matplotlib
 import torch
 from mmengine.config import Config, DictAction
 
+from mmthunder.utils.mmdet_distribution import mmdet_distribution
+
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-# What mim calls mmdet: the name of its distribution, which its OneDL fork changed.
-try:
-    version('mmdet')
-    MMDET = 'mmdet'
-except PackageNotFoundError:
-    MMDET = 'onedl-mmdetection'
 ANALYSIS_TOOLS = Path(__file__).resolve().parent / 'analysis_tools'
 METRICS = dict(AP=('coco/bbox_mAP', 'pascal_voc/mAP'), AP50=('coco/bbox_mAP_50', 'pascal_voc/AP50'))
 # What an AP depends on; the rest of a config says how to log, save and start.
@@ -213,7 +208,7 @@ class Run:
             return [
                 *mim,
                 'train',
-                MMDET,
+                mmdet_distribution(),
                 self.path,
                 '--work-dir',
                 str(self.work_dir),
@@ -225,7 +220,7 @@ class Run:
             return [
                 *mim,
                 'test',
-                MMDET,
+                mmdet_distribution(),
                 self.path,
                 '--checkpoint',
                 str(checkpoint),

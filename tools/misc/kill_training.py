@@ -41,6 +41,8 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, O
 
 import torch
 
+from mmthunder.utils.mmdet_distribution import mmdet_distribution
+
 # How many of ten kills fall into each stage of a training.
 STAGES = {'start': 2, 'iteration': 2, 'log': 1, 'checkpoint': 3, 'after checkpoint': 2}
 # What two equal runs may log differently.
@@ -82,7 +84,8 @@ class Training:
     def start(self, *command: str) -> None:
         """Start a command of mim, with mmdet, the config and the options."""
         self.earlier_starts = frozenset(path.parts[-3] for path in self.logs())
-        words = [sys.executable, '-m', 'mim', command[0], 'mmdet', self.config, *command[1:], *self.options]
+        words = [sys.executable, '-m', 'mim', command[0], mmdet_distribution(), self.config, *command[1:]]
+        words += self.options
         with open(self.output, 'a') as output:
             fcntl.flock(output, fcntl.LOCK_EX)  # held by all processes that inherit the file
             self.process = launch(words, output)
