@@ -170,9 +170,9 @@ def plot(results: Dict[Case, Optional[Growth]], axes: Dict[str, List[int]], base
             panels[0, column].plot(list(measured), peaks, marker='o', label=mode)
             panels[1, column].errorbar(list(measured), median, (median - low, high - median), marker='o', capsize=3)
         panels[1, column].set_xlabel(AXES[axis])
-        for panel in panels[:, column]:
-            panel.set_ylim(bottom=0)
-            panel.grid(alpha=0.3)
+    for panel in panels.flat:
+        panel.set_ylim(bottom=0)  # once all are drawn, since it ends the growth of the shared axis
+        panel.grid(alpha=0.3)
     panels[0, 0].set_ylabel('peak memory, MB')
     panels[1, 0].set_ylabel('ms an image')
     panels[0, 0].legend()
