@@ -153,10 +153,10 @@ class Training:
         present = self.work_dir / max((name for name in names if name[0].isdigit()), default='none')
         step = log_size = 0
         if present.name not in self.earlier_starts:
-            log = present / 'vis_data/scalars.json'
-            if log.exists():
+            for log in present.glob('vis_data/scalars.json'):
                 step = max((line['step'] for line in log_lines(log) if 'loss' in line), default=0)
-            log_size = sum(path.stat().st_size for path in present.glob('*.log'))
+                log_size += log.stat().st_size
+            log_size += sum(log.stat().st_size for log in present.glob('*.log'))
         return Look(
             step=step,
             log_size=log_size,
@@ -226,7 +226,8 @@ def reach(training: Training, stage: str, step: float) -> bool:
     begins = {
         'iteration': lambda look: True,
         'log': lambda look: look.log_size != before.log_size,
-        'checkpoint': lambda look: look.partial,
+        # A busy machine may let a short writing go unseen; its end is seen in any case.
+        'checkpoint': lambda look: look.partial or look.checkpoints - before.checkpoints,
         'after checkpoint': lambda look: look.checkpoints - before.checkpoints
     }
     return training.wait(begins[stage], pause=0.005)
