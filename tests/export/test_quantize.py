@@ -57,7 +57,8 @@ def test_every_size(tmp_path):
     pytest.importorskip('nncf')
     values = [helper.make_tensor_value_info(name, TensorProto.UINT8, [1, 'h', 'w', 3]) for name in ('images', 'boxes')]
     graph = helper.make_graph([helper.make_node('Identity', ['images'], ['boxes'])], 'detector', values[:1], values[1:])
-    onnx.save(helper.make_model(graph), tmp_path / 'dynamic.onnx')
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    onnx.save(model, tmp_path / 'dynamic.onnx')
     with pytest.raises(ValueError, match='dynamic.onnx: takes images of every size; .* export it with --shape'):
         quantize_openvino(tmp_path / 'dynamic.onnx', tmp_path / 'int8.xml', [])
     assert not (tmp_path / 'int8.xml').exists()
