@@ -45,7 +45,7 @@ lint: env
 coverage: env
 	@python -m pytest --cov --cov-report=term
 
-# Which changes of the code no test notices (about 20 minutes).
+# Which changes of the code no test notices.
 mutation: env
 	@python -m pip install -q -c requirements/constraints.txt -r requirements/mutation.txt
 	@OMP_NUM_THREADS=1 python tools/misc/mutation.py $(MUTATED)
