@@ -1,7 +1,6 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from mmthunder.export import InputSpec
 from mmthunder.export.onnx_file import build_model
@@ -53,12 +52,12 @@ def test_quantize(model, calibration, images, tmp_path):
     assert mean_best_score(output, images) == pytest.approx(expected, abs=0.1)
 
 
-def test_every_size(tmp_path):
+def test_every_size(model, tmp_path):
     pytest.importorskip('nncf')
-    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, [1, 'h', 'w', 3]) for name in ('images', 'boxes')]
-    graph = helper.make_graph([helper.make_node('Identity', ['images'], ['boxes'])], 'detector', values[:1], values[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
-    onnx.save(model, tmp_path / 'dynamic.onnx')
+    graph = onnx.load(model)
+    for dim, name in zip(graph.graph.input[0].type.tensor_type.shape.dim[1:3], 'hw'):
+        dim.dim_param = name
+    onnx.save(graph, tmp_path / 'dynamic.onnx')
     with pytest.raises(ValueError, match='dynamic.onnx: takes images of every size; .* export it with --shape'):
         quantize_openvino(tmp_path / 'dynamic.onnx', tmp_path / 'int8.xml', [])
     assert not (tmp_path / 'int8.xml').exists()
