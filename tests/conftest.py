@@ -2,12 +2,12 @@
 
 import copy
 import functools
-import importlib.util
+import importlib
 import itertools
 import random
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, List
+from typing import Callable, Iterator, List
 
 import numpy as np
 import pytest
@@ -72,12 +72,21 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope='session')
-def make_shapes() -> ModuleType:
-    """tools/misc/make_shapes.py, which is a script and not in a package."""
-    spec = importlib.util.spec_from_file_location('make_shapes', REPO / 'tools/misc/make_shapes.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_tool() -> Iterator[Callable[[str], ModuleType]]:
+    """Import a script by its path below tools/; as when it is run, it finds the scripts beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def load(path: str) -> ModuleType:
+            script = REPO / 'tools' / path
+            patch.syspath_prepend(script.parent)
+            return importlib.import_module(script.stem)
+
+        yield load
+
+
+@pytest.fixture(scope='session')
+def make_shapes(load_tool: Callable[[str], ModuleType]) -> ModuleType:
+    return load_tool('misc/make_shapes.py')
 
 
 @pytest.fixture(scope='session')

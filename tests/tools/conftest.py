@@ -1,6 +1,5 @@
 """What the tests of the tools share."""
 
-import importlib.util
 from types import ModuleType
 
 import pytest
@@ -8,12 +7,8 @@ import torch
 
 
 @pytest.fixture(scope='session')
-def tool(repo) -> ModuleType:
-    """tools/model_converters/convert.py, which is a script and not in a package."""
-    spec = importlib.util.spec_from_file_location('convert', repo / 'tools/model_converters/convert.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool('model_converters/convert.py')
 
 
 @pytest.fixture

@@ -15,15 +15,13 @@ from mmthunder.export import load_detector
 
 
 @pytest.fixture
-def tool(repo, monkeypatch) -> ModuleType:
-    """The tool, which is a script and not in a package."""
-    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
-    return importlib.import_module('benchmark_growth')
+def tool(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/benchmark_growth.py')
 
 
 @pytest.fixture
-def process_memory(tool) -> ModuleType:
-    return importlib.import_module('process_memory')
+def process_memory(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/process_memory.py')
 
 
 @pytest.fixture

@@ -17,10 +17,8 @@ from mmthunder.models import PSRoIAlign, SNet
 
 
 @pytest.fixture
-def tool(repo, monkeypatch) -> ModuleType:
-    """tools/analysis_tools/complexity.py, which is a script and not in a package."""
-    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
-    return importlib.import_module('complexity')
+def tool(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/complexity.py')
 
 
 @pytest.fixture

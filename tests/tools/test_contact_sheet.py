@@ -1,5 +1,3 @@
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import cv2
@@ -8,12 +6,8 @@ import pytest
 
 
 @pytest.fixture(scope='module')
-def tool(repo: Path) -> ModuleType:
-    """tools/analysis_tools/contact_sheet.py, which is a script and not in a package."""
-    spec = importlib.util.spec_from_file_location('contact_sheet', repo / 'tools/analysis_tools/contact_sheet.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/contact_sheet.py')
 
 
 def test_three_pictures(tool, tmp_path):

@@ -1,7 +1,5 @@
 """The deployment tools in order, on a narrow detector: export, quantise, compare."""
 
-import importlib
-import importlib.util
 
 import pytest
 import torch
@@ -9,14 +7,11 @@ from mmengine.config import Config
 
 
 @pytest.fixture
-def tool(repo):
+def tool(load_tool):
     """A function that runs a tool with arguments and returns its exit code."""
 
     def run(name: str, *args) -> int:
-        spec = importlib.util.spec_from_file_location(name, repo / f'tools/deployment/{name}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.main([str(arg) for arg in args])
+        return load_tool(f'deployment/{name}.py').main([str(arg) for arg in args])
 
     return run
 
@@ -27,7 +22,7 @@ def config(tiny_cfg: Config, tmp_path):
     return tmp_path / 'tiny.py'
 
 
-def test_tools(tool, config, repo, tmp_path, monkeypatch, capsys):
+def test_tools(tool, load_tool, config, tmp_path, capsys):
     model, quantized = tmp_path / 'tiny.onnx', tmp_path / 'tiny_int8.onnx'
     assert tool('export_onnx', config, '--output', model, '--threads', 1, '--count', 2) == 0
     printed = capsys.readouterr()
@@ -41,9 +36,8 @@ def test_tools(tool, config, repo, tmp_path, monkeypatch, capsys):
     rows = [line.split(' | ') for line in capsys.readouterr().out.split('\n') if line.startswith('| ')]
     assert [row[0].split(',')[0] for row in rows[2:]] == ['| PyTorch', '| PyTorch', f'| {model}', f'| {quantized}']
     assert rows[4][4] == '0'
-    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
-    calls = importlib.import_module('benchmark_latency').file_calls([str(model), str(quantized)], ['onnxruntime'], 1,
-                                                                    (64, 64), 1)
+    benchmark_latency = load_tool('analysis_tools/benchmark_latency.py')
+    calls = benchmark_latency.file_calls([str(model), str(quantized)], ['onnxruntime'], 1, (64, 64), 1)
     assert list(calls) == [('tiny.onnx', 'onnxruntime'), ('tiny_int8.onnx', 'onnxruntime')]
     for call in calls.values():
         assert [output.shape for output in call()] == [(1, 100, 4), (1, 100), (1, 100)]

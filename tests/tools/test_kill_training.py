@@ -1,6 +1,5 @@
 import argparse
 import copy
-import importlib.util
 import os
 import re
 import time
@@ -15,12 +14,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills forked pr
 
 
 @pytest.fixture(scope='module')
-def kill_training(repo) -> ModuleType:
-    """tools/misc/kill_training.py, which is a script and not in a package."""
-    spec = importlib.util.spec_from_file_location('kill_training', repo / 'tools/misc/kill_training.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def kill_training(load_tool) -> ModuleType:
+    return load_tool('misc/kill_training.py')
 
 
 def parse(command: List[str]) -> argparse.Namespace:

@@ -1,7 +1,6 @@
 """The latency tools on a narrow detector."""
 
 import csv
-import importlib
 import logging
 import re
 import sys
@@ -24,10 +23,9 @@ def restored() -> None:
 
 
 @pytest.fixture
-def tool(repo, monkeypatch):
-    """A function that imports one of tools/analysis_tools, which are scripts and not in a package."""
-    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
-    return importlib.import_module
+def tool(load_tool):
+    """Import one of tools/analysis_tools by its name."""
+    return lambda name: load_tool(f'analysis_tools/{name}.py')
 
 
 @pytest.fixture

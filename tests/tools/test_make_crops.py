@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -14,12 +13,8 @@ CLASSES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 
 
 @pytest.fixture(scope='module')
-def make_crops(repo) -> ModuleType:
-    """tools/misc/make_crops.py, which is a script and not in a package."""
-    spec = importlib.util.spec_from_file_location('make_crops', repo / 'tools/misc/make_crops.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def make_crops(load_tool) -> ModuleType:
+    return load_tool('misc/make_crops.py')
 
 
 def crop(make_crops, repo: Path, shapes: Path, out: Path, *args: str) -> Path:

@@ -1,4 +1,3 @@
-import importlib
 from types import ModuleType
 
 import pytest
@@ -6,10 +5,8 @@ from mmengine.config import Config, ConfigDict
 
 
 @pytest.fixture
-def tool(repo, monkeypatch) -> ModuleType:
-    """tools/analysis_tools/match_macs.py, which is a script and not in a package."""
-    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
-    return importlib.import_module('match_macs')
+def tool(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/match_macs.py')
 
 
 def test_widths(tool):

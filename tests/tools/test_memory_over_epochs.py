@@ -18,10 +18,8 @@ from torch.utils.data import DataLoader
 
 
 @pytest.fixture
-def tool(repo, monkeypatch) -> ModuleType:
-    """The tool, which is a script and not in a package."""
-    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
-    return importlib.import_module('memory_over_epochs')
+def tool(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/memory_over_epochs.py')
 
 
 def read(folder: Path, **kwargs) -> CocoDataset:

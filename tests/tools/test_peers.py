@@ -1,6 +1,5 @@
 """The graphs that the benchmarks time find what mmdet and torchvision find."""
 
-import importlib
 from types import ModuleType
 
 import numpy as np
@@ -28,16 +27,13 @@ SMALL = {
 
 
 @pytest.fixture
-def peers(repo, monkeypatch) -> ModuleType:
-    """tools/analysis_tools/peers.py, which is beside scripts and not in a package."""
-    monkeypatch.syspath_prepend(repo / 'tools/analysis_tools')
-    return importlib.import_module('peers')
+def peers(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/peers.py')
 
 
 @pytest.fixture
-def exported(peers) -> ModuleType:
-    """tools/analysis_tools/exported.py, which is beside it."""
-    return importlib.import_module('exported')
+def exported(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/exported.py')
 
 
 @pytest.fixture

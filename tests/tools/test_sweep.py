@@ -1,6 +1,5 @@
 import csv
 import fcntl
-import importlib.util
 import json
 import os
 import sys
@@ -40,12 +39,8 @@ text = '\\n'.join(json.dumps(line) for line in scalars)
 
 
 @pytest.fixture(scope='module')
-def sweep(repo: Path) -> ModuleType:
-    """tools/sweep.py, which is a script and not in a package."""
-    spec = importlib.util.spec_from_file_location('sweep', repo / 'tools/sweep.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def sweep(load_tool) -> ModuleType:
+    return load_tool('sweep.py')
 
 
 @pytest.fixture

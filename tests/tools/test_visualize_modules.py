@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -11,13 +10,8 @@ from mmengine.config import Config
 
 
 @pytest.fixture(scope='module')
-def visualize_modules(repo: Path) -> ModuleType:
-    """tools/analysis_tools/visualize_modules.py, which is a script and not in a package."""
-    path = repo / 'tools/analysis_tools/visualize_modules.py'
-    spec = importlib.util.spec_from_file_location('visualize_modules', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def visualize_modules(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/visualize_modules.py')
 
 
 @pytest.fixture
