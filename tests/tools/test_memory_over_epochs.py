@@ -1,15 +1,10 @@
 """tools/analysis_tools/memory_over_epochs.py: memory of a training over its epochs, on a small scale."""
 
-import importlib
 import json
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stdout
-from functools import partial
-from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, List, Tuple
+from typing import List
 
 import numpy as np
 import pytest
@@ -58,52 +53,39 @@ def test_short_epochs(tool):
     assert len(tool.ShortEpochs(range(5), 8)) == 5
 
 
-def in_new_process(function: Callable, *args) -> object:
-    """Call a function where no runtime that other tests use has started threads, which forking does not survive."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as executor:
-        return executor.submit(function, *args).result()
-
-
-def growth_of_workers(folder: Path, **kwargs) -> int:
-    """Bytes by which two workers grow while they read all but the first images."""
-    tool = importlib.import_module('memory_over_epochs')
-    loader = DataLoader(
-        read(folder, **kwargs), batch_size=100, num_workers=2, collate_fn=len, multiprocessing_context='fork')
-    usages: List[int] = []
-    for i, _ in enumerate(loader):
-        if i in (7, 79):
-            usages.append(sum(tool.proportional_bytes(process.pid) for process in multiprocessing.active_children()))
-    return usages[1] - usages[0]
-
-
+@pytest.mark.forks
 @pytest.mark.parametrize('serialize', [True, False])
 def test_reading_all_images(tool, tmp_path, serialize):
     """Two workers that have read each image use no more memory, which mmdet's default sees to."""
     tool.write_dataset(tmp_path, 8000, 7, ('cat', 'dog'))
-    growth = in_new_process(partial(growth_of_workers, tmp_path, **({} if serialize else dict(serialize_data=False))))
+    loader = DataLoader(
+        read(tmp_path, **({} if serialize else dict(serialize_data=False))),
+        batch_size=100,
+        num_workers=2,
+        collate_fn=len,
+        multiprocessing_context='fork')
+    usages: List[int] = []
+    for i, _ in enumerate(loader):
+        if i in (7, 79):
+            usages.append(sum(tool.proportional_bytes(process.pid) for process in multiprocessing.active_children()))
+    growth = usages[1] - usages[0]
     assert growth < 4e6 if serialize else growth > 8e6
 
 
-def train(arguments: List[str]) -> Tuple[list, str]:
-    """The tool's memory of each epoch, and what it prints."""
-    with redirect_stdout(StringIO()) as output:
-        usages = importlib.import_module('memory_over_epochs').main(arguments)
-    return [tuple(usage) for usage in usages], output.getvalue()
-
-
-def test_training(tool, tiny_cfg, tmp_path):
+@pytest.mark.forks
+def test_training(tool, tiny_cfg, tmp_path, capsys):
     """With workers that stay from epoch to epoch."""
     tiny_cfg.train_dataloader.persistent_workers = True
     tiny_cfg.dump(tmp_path / 'tiny.py')
-    usages, output = in_new_process(train, [
+    usages = tool.main([
         str(tmp_path / 'tiny.py'), '--images', '2000', '--objects', '5', '--epochs', '4', '--iterations', '4',
         '--batch', '2', '--size', '64'
     ])
+    output = capsys.readouterr().out
     assert len(usages) == 4 and all(min(usage) > 1e6 for usage in usages)
-    (trainer, workers), (last_trainer, last_workers) = usages[1], usages[3]
-    assert last_workers - workers < 10e6
+    assert usages[3].workers - usages[1].workers < 10e6
     # The trainer's allocator settles by some 10 MB in so few steps.
-    assert last_trainer - trainer < 50e6
+    assert usages[3].trainer - usages[1].trainer < 50e6
     assert 'wrote 2000 images with 5 objects each' in output and 'to check the class list' in output
     assert [line.split(' | ')[0] for line in output.splitlines() if line.startswith('| ')] == [
         '| epoch', '| ---', '| 1', '| 2', '| 3', '| 4'
