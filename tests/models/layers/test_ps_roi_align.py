@@ -132,8 +132,13 @@ def test_gradients(pool_mode, aligned, min_size, num_imgs):
         return ps_roi_align(feat, torch.cat((imgs, boxes), 1), (2, 2), 1., 2, pool_mode, aligned, min_size)
 
     assert gradcheck(pool, (feat, boxes))
-    # Along random directions; entry by entry takes as long as all other tests of the file.
-    assert gradgradcheck(pool, (feat, boxes), fast_mode=True)
+    try:
+        # Along random directions; entry by entry takes as long as all other tests of the file.
+        assert gradgradcheck(pool, (feat, boxes), fast_mode=True)
+    except RuntimeError as error:
+        if 'derivative for aten::grid_sampler_2d_backward is not implemented' not in str(error):
+            raise
+        pytest.skip('first derivatives are right; this torch has no second derivative of grid_sample')
 
 
 @pytest.mark.parametrize('num_imgs', [1, 2])
