@@ -7,7 +7,7 @@ import itertools
 import random
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -30,11 +30,6 @@ settings.register_profile('few', max_examples=20, derandomize=True, database=Non
                           suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile('thorough', settings.get_profile('few'), max_examples=1500, derandomize=False)
 settings.load_profile('few')
-
-
-def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Tests that fork this process come first: forks of a process that has run OpenVINO crash."""
-    items.sort(key=lambda item: item.get_closest_marker('forks') is None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,16 @@
 """Graphs as functions of arrays: one class a runtime."""
 
+import functools
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
 from .errors import ModelFileError
 from .ncnn_session import NcnnSession
+
+if TYPE_CHECKING:
+    import openvino
 
 ONNX_BACKENDS = ('onnxruntime', 'openvino')
 BACKENDS = (*ONNX_BACKENDS, 'ncnn')
@@ -71,6 +75,18 @@ class OnnxRuntimeSession:
             raise ModelFileError(f'{self._path}: ONNX Runtime cannot run it ({_reason(error)})') from None
 
 
+@functools.cache
+def _openvino_core() -> 'openvino.Core':
+    """OpenVINO's entry point, one a process.
+
+    Its CPU plugin gives the thread another stack for signals and takes it back at its own end (SigAltStackSetup,
+    openvinotoolkit/openvino#11894). Of two that do not end in reverse order, the second leaves the thread with the
+    first one's, which is gone: the next signal, such as a child's end, kills the process.
+    """
+    import openvino
+    return openvino.Core()
+
+
 class OpenVINOSession:
     """A graph in OpenVINO, on the CPU and in float32 where the graph is.
 
@@ -88,8 +104,8 @@ class OpenVINOSession:
         if threads is not None:
             config['INFERENCE_NUM_THREADS'] = threads
         try:
-            model = openvino.Core().read_model(path)
-            self._compiled = openvino.compile_model(model, 'CPU', config)
+            model = _openvino_core().read_model(path)
+            self._compiled = _openvino_core().compile_model(model, 'CPU', config)
         except RuntimeError as error:
             raise ModelFileError(f'{path}: not a graph that OpenVINO can load ({_reason(error)})') from None
         self._path = path

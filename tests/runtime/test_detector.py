@@ -30,6 +30,21 @@ def test_original_coordinates(model_file, backend):
     assert backend in detector.session.name.lower().replace(' ', '')
 
 
+def test_signal_after_detectors(model_file, backend):
+    """Detectors that end in the order they were made in leave the process able to take signals."""
+    code = f"""
+import signal
+from mmthunder.runtime import Detector
+first, second = (Detector({str(model_file)!r}, {backend!r}, threads=1) for _ in range(2))
+del first
+del second
+signal.signal(signal.SIGUSR1, lambda *args: print('alive'))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
+    assert (result.returncode, result.stdout) == (0, 'alive\n'), result.stderr
+
+
 @pytest.mark.parametrize('batch', [1, 2, 'n'])
 def test_batch(build_model, tmp_path, backend, batch):
     """Images of different sizes come back in their order, whatever batch the graph takes."""

@@ -89,7 +89,6 @@ def run(kill_training, cfg, build_runner, monkeypatch, tmp_path, capsys):
     return call
 
 
-@pytest.mark.forks
 def test_killed_and_resumed(run, tmp_path):
     """While it writes a checkpoint, after it has written one, and while it starts."""
     status, output = run('--kills', '3', '--seed', '0')

@@ -53,7 +53,6 @@ def test_short_epochs(tool):
     assert len(tool.ShortEpochs(range(5), 8)) == 5
 
 
-@pytest.mark.forks
 @pytest.mark.parametrize('serialize', [True, False])
 def test_reading_all_images(tool, tmp_path, serialize):
     """Two workers that have read each image use no more memory, which mmdet's default sees to."""
@@ -72,7 +71,6 @@ def test_reading_all_images(tool, tmp_path, serialize):
     assert growth < 4e6 if serialize else growth > 8e6
 
 
-@pytest.mark.forks
 def test_training(tool, tiny_cfg, tmp_path, capsys):
     """With workers that stay from epoch to epoch."""
     tiny_cfg.train_dataloader.persistent_workers = True
