@@ -7,7 +7,7 @@ import struct
 import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Type
 
 import cv2
 import numpy as np
@@ -61,6 +61,21 @@ def check_line(error: Exception, path: Any) -> None:
     message = str(error)
     assert message.startswith(f'{path}: ') or isinstance(error, OSError) and repr(str(path)) in message
     assert '\n' not in message.replace(str(path), '') and len(message) < len(str(path)) + 600
+
+
+def load_dataset(dataset_type: Type[BaseDataset], damaged: Path, ann_file: Path,
+                 **prefixes: Path) -> Optional[BaseDataset]:
+    """Load a data set, or check the error, which names the damaged file."""
+    try:
+        return dataset_type(
+            ann_file=str(ann_file),
+            data_prefix={key: str(path) for key, path in prefixes.items()},
+            metainfo=dict(classes=CLASSES),
+            serialize_data=False,
+            pipeline=[])
+    except AnnotationError as error:
+        check_line(error, damaged)
+        return None
 
 
 def check_pipelines(dataset: BaseDataset, pipelines: List[Compose]) -> None:
@@ -158,15 +173,8 @@ def damaged_coco(draw) -> bytes:
 def test_coco(folder, pipelines, content):
     path = folder / 'train.json'
     path.write_bytes(content)
-    try:
-        dataset = CocoDataset(
-            ann_file=str(path),
-            data_prefix=dict(img=str(folder / 'JPEGImages')),
-            metainfo=dict(classes=CLASSES),
-            serialize_data=False,
-            pipeline=[])
-    except AnnotationError as error:
-        check_line(error, path)
+    dataset = load_dataset(CocoDataset, path, path, img=folder / 'JPEGImages')
+    if dataset is None:
         return
     # Nothing got lost: what is not used is told, is of a class that was not asked for, or asks to be ignored.
     data = json.loads(content)
@@ -227,15 +235,8 @@ def damaged_voc(draw) -> bytes:
 def test_voc(folder, pipelines, content):
     path = folder / 'Annotations/a.xml'
     path.write_bytes(content)
-    try:
-        dataset = XMLDataset(
-            ann_file=str(folder / 'list.txt'),
-            data_prefix=dict(sub_data_root=str(folder)),
-            metainfo=dict(classes=CLASSES),
-            serialize_data=False,
-            pipeline=[])
-    except AnnotationError as error:
-        check_line(error, path)
+    dataset = load_dataset(XMLDataset, path, folder / 'list.txt', sub_data_root=folder)
+    if dataset is None:
         return
     names = [element.findtext('name') for element in ET.fromstring(content).findall('object')]
     assert len(dataset.get_data_info(0)['instances']) == sum(name in CLASSES for name in names)
