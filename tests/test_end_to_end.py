@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Iterator
 
 import cv2
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -86,16 +87,23 @@ def test_train(trained):
 
 
 def test_test(repo, trained, tmp_path):
-    """The AP is the one of the training's own validation; detections are drawn."""
+    """The AP is the one of the training's own validation, detections are drawn, and two processes find the same."""
     work_dir, options = trained
-    mim(repo, 'test', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--checkpoint', work_dir / 'epoch_1.pth',
-        '--work-dir', tmp_path, '--show-dir', 'pictures', '--cfg-options', *options)
     scalars, = work_dir.glob('*/vis_data/scalars.json')
     expected = json.loads(scalars.read_text().splitlines()[-1])
-    result, = tmp_path.glob('*/*.json')
-    metrics = json.loads(result.read_text())
-    assert metrics['coco/bbox_mAP_50'] == expected['coco/bbox_mAP_50']
-    assert {path.name for path in tmp_path.glob('*/pictures/*')} == {f'{i:06d}.jpg' for i in range(4)}
+    found = []
+    for name, launcher in (('one', ()), ('two', ('--launcher', 'pytorch', '-G', 2))):
+        mim(repo, 'test', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--checkpoint', work_dir / 'epoch_1.pth',
+            *launcher, '--work-dir', tmp_path / name, '--show-dir', 'pictures', '--out', tmp_path / f'{name}.pkl',
+            '--cfg-options', *options)
+        result, = tmp_path.glob(f'{name}/*/*.json')
+        assert json.loads(result.read_text())['coco/bbox_mAP_50'] == expected['coco/bbox_mAP_50']
+        found.append({image['img_id']: image['pred_instances'] for image in mmengine.load(tmp_path / f'{name}.pkl')})
+    assert {path.name for path in tmp_path.glob('one/*/pictures/*')} == {f'{i:06d}.jpg' for i in range(4)}
+    one, two = found
+    assert len(one) == len(two) == 4 and all(len(instances['scores']) for instances in one.values())
+    for image, instances in one.items():
+        torch.testing.assert_close(two[image], instances)
 
 
 def test_resume(repo, trained):
