@@ -1,4 +1,4 @@
-# SNet146 with alpha 10, as in Light-Head R-CNN, in place of 5 (paper section 3.2, detection head).
+# SNet146 with alpha 10, as in Light-Head R-CNN, in place of 5.
 _base_ = '../snet146_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# SNet146 with a head of 512 in place of 1024 (paper section 3.2, detection head).
+# SNet146 with a head of 512 in place of 1024.
 _base_ = '../snet146_coco.py'
 
 model = dict(roi_head=dict(bbox_head=dict(fc_out_channels=512)))

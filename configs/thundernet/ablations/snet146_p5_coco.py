@@ -1,4 +1,4 @@
-# SNet146 with 5x5 in place of 7x7 bins (paper section 3.2, detection head).
+# SNet146 with 5x5 in place of 7x7 bins.
 _base_ = '../snet146_coco.py'
 
 model = dict(
