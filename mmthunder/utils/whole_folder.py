@@ -13,18 +13,23 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Write a folder aside and rename it when it is complete, so that an interruption leaves what was there.
 
     Args:
-        path (Path): The folder's name; what has that name is replaced.
+        path (Path): The folder's name; what has that name is replaced. If it is a link, the folder that it
+            leads to is replaced and the link stays.
 
     Yields:
-        Path: An empty folder to write into, beside it.
+        Path: An empty folder to write into.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
+    new, old = aside / 'new', aside / 'old'
+    new.mkdir()
     try:
-        yield partial
+        yield new
         if path.exists():
-            shutil.rmtree(path)
-        partial.chmod(0o755)
-        os.replace(partial, path)
+            os.replace(path, old)
+        os.replace(new, path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not path.exists():  # interrupted between the two
+            os.replace(old, path)
+        shutil.rmtree(aside, ignore_errors=True)
