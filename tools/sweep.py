@@ -1,6 +1,6 @@
 """Trains several configs with several seeds and collects the results in one table.
 
-    python tools/sweep.py configs/thundernet/ablations/*_shapes.py --seeds 0 1 2 --work-dir work_dirs/sweep
+    python tools/sweep.py configs/thundernet/ablations/shapes/*.py --seeds 0 1 2 --work-dir work_dirs/sweep
 
 A run is one config with one seed, in ``WORK_DIR/CONFIG/seedN``. Runs are trained one after another, or one on each of
 ``--devices``, by ``mim train mmdet``; ``mim test mmdet`` follows where the training did not end with a validation. The
@@ -31,7 +31,7 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, TextIO, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, TextIO, Tuple
 
 import matplotlib
 import torch
@@ -53,8 +53,14 @@ DECISIVE_KEYS = (
     'optim_wrapper',
     'param_scheduler',
     'randomness',
+    'auto_scale_lr',
+    'custom_hooks',
     'val_dataloader',
+    'val_cfg',
     'val_evaluator',
+    'test_dataloader',
+    'test_cfg',
+    'test_evaluator',
 )
 COLUMNS = (
     'config',
@@ -96,6 +102,15 @@ def differing_keys(first: Any, second: Any, key: str) -> List[str]:
         names = dict.fromkeys([*first, *second])
         return [found for name in names for found in differing_keys(first.get(name), second.get(name), f'{key}.{name}')]
     return [] if first == second else [key]
+
+
+def whole_objects(texts: Iterable[str]) -> Iterator[dict]:
+    """Parse JSON texts but for those that were cut off when the run was killed."""
+    for text in texts:
+        try:
+            yield json.loads(text)
+        except json.JSONDecodeError:
+            pass
 
 
 class Run:
@@ -143,14 +158,8 @@ class Run:
 
     def scalars(self) -> List[dict]:
         """Read what mmengine logged, in order, of all starts."""
-        lines = []
-        for path in sorted(self.work_dir.glob('*/vis_data/scalars.json')):
-            for text in path.read_text().splitlines():
-                try:
-                    lines.append(json.loads(text))
-                except json.JSONDecodeError:  # cut off when the run was killed
-                    pass
-        return lines
+        paths = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
+        return [line for path in paths for line in whole_objects(path.read_text().splitlines())]
 
     def progress(self) -> float:
         """Share of the training that is done, in whole epochs or logged iterations."""
@@ -170,7 +179,7 @@ class Run:
         result = next((line for line in self.scalars()[-1:] if 'iter' not in line), None)
         if result is None:
             tests = sorted(self.work_dir.glob('test/*/*.json'))
-            result = json.loads(tests[-1].read_text()) if tests else {}
+            result = [{}, *whole_objects(path.read_text() for path in tests)][-1]
         found = {column: result[key] for column, keys in METRICS.items() for key in keys if key in result}
         return found if 'AP' in found else {}
 
@@ -180,9 +189,13 @@ class Run:
             return 'done'
         return 'unfinished' if self.scalars() or self.checkpoint() else 'not started'
 
+    def has_config(self) -> bool:
+        """Whether mmengine has written the config; a kill while it was formatted leaves an empty file."""
+        return self.dumped_config.exists() and self.dumped_config.stat().st_size > 0
+
     def changed_keys(self) -> List[str]:
         """Name the decisive settings in which the config that the folder was made with differs from today's."""
-        if not self.dumped_config.exists():
+        if not self.has_config():
             return []
         then = Config.fromfile(self.dumped_config, import_custom_modules=False)
         if then.get('resume'):  # 'load_from' is where it resumed
@@ -233,9 +246,8 @@ class Run:
 
     def error(self) -> str:
         """Find the message of the exception that ended the last command."""
-        errors = re.findall(
-            r'^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*$', self.output.read_text(errors='replace'), re.M
-        )
+        output = self.output.read_text(errors='replace').rpartition('\n$ ')[-1]
+        errors = re.findall(r'^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*$', output, re.M)
         errors = [error for error in errors if not error.startswith('subprocess.CalledProcessError')]
         return errors[-1] if errors else 'ended without an error message'
 
@@ -435,17 +447,37 @@ def train(runs: List[Run], devices: List[Optional[str]], collect: Callable[[], N
     return failed
 
 
-def read_table(path: Path) -> Dict[str, Dict[str, str]]:
-    """Read a CSV file as rows by their first column; no rows if there is no file."""
+def written_configs(runs: List[Run]) -> Dict[str, Path]:
+    """Find the configs that mmengine has written, which have all overrides in them; the first run's of each name."""
+    configs: Dict[str, Path] = {}
+    for run in runs:
+        if run.has_config():
+            configs.setdefault(run.config, run.dumped_config)
+    return configs
+
+
+def read_table(path: Path, runs: List[Run]) -> Dict[str, Dict[str, str]]:
+    """Read a CSV file of :func:`analyse`.
+
+    Returns:
+        dict[str, dict[str, str]]: Rows by their first column, the config, but for those of configs that were
+        trained anew since.
+    """
     if not path.exists():
         return {}
     with open(path, newline='') as f:
         reader = csv.DictReader(f)
-        return {row[reader.fieldnames[0]]: row for row in reader}
+        rows = {row[reader.fieldnames[0]]: row for row in reader}
+    time_of_rows = path.stat().st_mtime_ns
+    return {
+        config: rows[config]
+        for config, written in written_configs(runs).items()
+        if config in rows and written.stat().st_mtime_ns <= time_of_rows
+    }
 
 
 def analyse(script: str, runs: List[Run], out: Path, *options: str) -> None:
-    """Run a script of analysis_tools on the configs that have been started, unless its table has them all.
+    """Run a script of analysis_tools on the configs that have been started, unless its table has them all as they are.
 
     Args:
         script (str): Name of the script, which takes configs and ``--csv FILE``.
@@ -453,12 +485,12 @@ def analyse(script: str, runs: List[Run], out: Path, *options: str) -> None:
         out (Path): The table.
         options (str): Further arguments of the script.
     """
-    # The configs that mmengine has written have all overrides in them.
-    configs = {run.config: str(run.dumped_config) for run in reversed(runs) if run.dumped_config.exists()}
-    if set(configs) <= set(read_table(out)):
+    configs = written_configs(runs)
+    if configs.keys() <= read_table(out, runs).keys():
         return
     print(f'{script} on {len(configs)} configs ...', flush=True)
-    command = [sys.executable, str(ANALYSIS_TOOLS / script), *reversed(configs.values()), '--csv', str(out), *options]
+    paths = [str(path) for path in configs.values()]
+    command = [sys.executable, str(ANALYSIS_TOOLS / script), *paths, '--csv', str(out), *options]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
         print(f'{script} failed, so its columns stay empty; its output ends with\n{result.stdout[-1000:]}')
@@ -466,7 +498,7 @@ def analyse(script: str, runs: List[Run], out: Path, *options: str) -> None:
 
 def collect_rows(runs: List[Run], out: Path) -> List[Dict[str, Any]]:
     """Read the results of the runs, as rows of :data:`COLUMNS`; unknown values are None."""
-    complexity, latency = read_table(out / 'complexity.csv'), read_table(out / 'latency.csv')
+    complexity, latency = (read_table(out / name, runs) for name in ('complexity.csv', 'latency.csv'))
     rows = []
     for run in runs:
         row = dict.fromkeys(COLUMNS)
@@ -606,7 +638,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         try:
             cfg = Config.fromfile(path, import_custom_modules=False)
             runs += [Run(path, cfg, args.cfg_options or {}, args.cfg_words, seed, args.work_dir) for seed in args.seeds]
-        except (OSError, SyntaxError, AttributeError, KeyError) as error:
+        except (OSError, SyntaxError, AttributeError, KeyError, TypeError) as error:
             parser.error(f'{path}: {error}; give configs of mmengine with a train_cfg')
     names = [str(run) for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})

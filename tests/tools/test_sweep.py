@@ -1,7 +1,9 @@
 import csv
 import fcntl
+import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,12 +15,14 @@ import pytest
 from mmengine.config import Config
 
 # Does to a run's folder what a training of two epochs does, which may be told to stop after the
-# first, to fail, or to start after a file is there.
+# first, to fail, to be killed, or to start after a file is there.
 TRAINING = """
 import json, os, pathlib, sys, time
 work_dir, ap, end = pathlib.Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
 if end == 'fail':
     raise ValueError('the data are gone')
+if end == 'killed':
+    os.kill(os.getpid(), 9)
 while end.startswith('after') and not pathlib.Path(end[6:]).exists():
     time.sleep(0.01)
 logs = work_dir / f'2026010{len(list(work_dir.glob("2026*"))) + 1}_000000'
@@ -123,6 +127,8 @@ def test_killed_before_last_validation(make_runs, tmp_path):
     )
     result = run.work_dir / 'test/20260101_000000/20260101_000000.json'
     result.parent.mkdir(parents=True)
+    result.write_text('{"pascal_voc/mAP": 0.')  # by a test that was killed
+    assert run.metrics() == {} and arguments(run.next_command()).startswith('test mmdet ')
     result.write_text(json.dumps({'pascal_voc/mAP': 0.4, 'pascal_voc/AP50': 0.45}))
     assert run.metrics() == {'AP': 0.4, 'AP50': 0.45}
     assert run.next_command() is None
@@ -190,6 +196,17 @@ def test_ends_without_checkpoint(sweep, make_runs, fake_training):
     assert 'without the checkpoint epoch_2.pth' in message
 
 
+def test_error_of_the_last_start(sweep, make_runs, fake_training):
+    """A kill says nothing, and what an earlier start said is not its reason."""
+    (run,) = make_runs(['first'], [0])
+    fake_training(lambda run: 'fail')
+    (message,) = sweep.train([run], [None], list).values()
+    assert message.startswith('ValueError: the data are gone (exit status 1)')
+    fake_training(lambda run: 'killed')
+    (message,) = sweep.train([run], [None], list).values()
+    assert message.startswith('ended without an error message (exit status -9)')
+
+
 def test_folder_in_use(sweep, make_runs, fake_training):
     (run,) = make_runs(['first'], [0])
     fake_training(lambda run: 'well')
@@ -212,6 +229,63 @@ def test_changed_config(sweep, make_runs, fake_training):
     assert run.changed_keys() == ['model', 'train_cfg.max_epochs']
     (message,) = sweep.train([run], [None], list).values()
     assert 'begun with another config (model, train_cfg.max_epochs differ)' in message
+    run.dumped_config.write_text('')  # killed while mmengine formatted what it was to write
+    assert run.changed_keys() == []
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'custom_hooks': [dict(type='EMAHook')]},
+        {'auto_scale_lr': dict(base_batch_size=8)},
+        {'val_cfg': dict(fp16=True)},
+        {'test_dataloader': dict(batch_size=2)},
+        {'test_cfg': dict(fp16=True)},
+        {'test_evaluator': dict(type='VOCMetric')},
+    ],
+)
+def test_decisive_keys(make_runs, change):
+    """What the AP depends on besides model and schedule."""
+    (run,) = make_runs(['first'], [0])
+    run.work_dir.mkdir(parents=True)
+    run.cfg.dump(run.dumped_config)
+    run.cfg.merge_from_dict(change)
+    assert run.changed_keys() == list(change)
+
+
+def test_analyse(sweep, make_runs, tmp_path, monkeypatch):
+    """Configs that are new or trained anew are analysed; until then nothing is said of them."""
+    runs = make_runs(['first', 'second'], [0, 1])
+    out = tmp_path / 'out/complexity.csv'
+    commands, clock = [], itertools.count(1)
+
+    def write(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, 2 * (next(clock),))
+
+    def script(command, **kwargs) -> subprocess.CompletedProcess:
+        commands.append([Path(path).stem for path in command[2 : command.index('--csv')]])
+        rows = [f'{name},{len(commands)},1\n' for name in commands[-1]]
+        write(out, f'config,total MMACs,total Mparams\n{"".join(rows)}')
+        return subprocess.CompletedProcess(command, 0, '')
+
+    def counts() -> list:
+        return [row['mmacs'] for row in sweep.collect_rows(runs, out.parent)]
+
+    monkeypatch.setattr(sweep.subprocess, 'run', script)
+    write(runs[0].dumped_config, '')  # killed while mmengine formatted it
+    write(runs[1].dumped_config, 'model = 1')
+    for _ in range(2):
+        sweep.analyse('complexity.py', runs, out)
+        assert commands == [['first']] and counts() == [1, 1, None, None]
+    write(runs[2].dumped_config, 'model = 1')
+    sweep.analyse('complexity.py', runs, out)
+    assert commands[1:] == [['first', 'second']] and counts() == [2, 2, 2, 2]
+    write(runs[1].dumped_config, 'model = 2')
+    assert counts() == [None, None, 2, 2]
+    sweep.analyse('complexity.py', runs, out)
+    assert commands[2:] == [['first', 'second']] and counts() == [3, 3, 3, 3]
 
 
 def test_close_ends_all_processes(sweep, make_runs, monkeypatch, tmp_path):
@@ -239,6 +313,8 @@ def test_collect(sweep, make_runs, tmp_path):
     train_at_once(runs[3], 0.25)
     train_at_once(runs[4], 0.9, 'stop')
     out = tmp_path / 'out'
+    for run in (runs[0], runs[3]):
+        run.cfg.dump(run.dumped_config)
     (out / 'latency.csv').write_text('model,median_ms,p10_ms,p90_ms\nfirst,12.34,1,2\nsecond,20,1,2\n')
     (out / 'complexity.csv').write_text('config,px,total MMACs,total Mparams\nfirst,64x64,250.04,1.149\n')
     text = sweep.collect(runs, out)
@@ -264,12 +340,14 @@ def test_collect(sweep, make_runs, tmp_path):
         (['missing.py'], 'missing.py'),
         (['first.py', 'first.py'], 'given twice: first seed 0'),
         (['no_schedule.py'], 'give configs of mmengine with a train_cfg'),
+        (['no_training.py'], 'give configs of mmengine with a train_cfg'),
         (['first.py', '--devices', 'cuda:99'], '--devices cuda:99: no such device'),
     ],
 )
 def test_invalid_arguments(sweep, make_runs, tmp_path, monkeypatch, capsys, arguments, message):
     make_runs(['first'], [0])
     (tmp_path / 'no_schedule.py').write_text('model = dict()')
+    (tmp_path / 'no_training.py').write_text('train_cfg = None')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         sweep.main([*arguments, '--collect-only'])
@@ -300,4 +378,4 @@ def test_real_run(sweep, tiny_cfg, tmp_path, repo, monkeypatch, capsys):
     assert sweep.main(arguments) == 0
     output = capsys.readouterr().out
     assert '1 of 1 runs are done already' in output and 'another config' not in output
-    assert len(list(run_dir.glob('2026*'))) == 1
+    assert len(list(run_dir.glob('[0-9]*'))) == 1
