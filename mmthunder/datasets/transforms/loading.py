@@ -2,30 +2,40 @@
 
 import functools
 import os.path as osp
+import re
 import warnings
-from typing import Callable, Optional
+from typing import BinaryIO, Callable, Optional
 
+import cv2
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from PIL import Image, UnidentifiedImageError
+
+# Markers that a length follows. What else may be between segments, as fill bytes (0xff), decoders pass over too.
+SEGMENT = re.compile(rb'\xff[^\x00\x01\xd0-\xd7\xff]')
+# What mmcv's ways to decode raise, and mmengine for names that look like those of other storages.
+UNREADABLE = (AssertionError, LookupError, NotImplementedError, ValueError, cv2.error, Image.DecompressionBombError)
 
 
-def is_cut_off(data: bytes) -> bool:
+def is_cut_off(file: BinaryIO) -> bool:
     """Tell whether a JPEG file ends before its image does.
 
     OpenCV fills what is missing with grey and says so only on standard error. Other formats it refuses.
 
     Args:
-        data (bytes): The file.
+        file (BinaryIO): The file, open at its start. Of other formats only two bytes are read.
 
     Returns:
         bool: True if it is a JPEG file without an end marker after its header.
     """
-    if not data.startswith(b'\xff\xd8'):
+    if file.read(2) != b'\xff\xd8':
         return False
+    data = file.read()
     # From segment to segment, since a thumbnail in one of them has an end marker of its own.
-    start = 2
-    while data[start:start + 2] not in (b'\xff\xda', b'') and data[start:start + 1] == b'\xff':
-        start += 2 + int.from_bytes(data[start + 2:start + 4], 'big')
+    start, marker = 0, SEGMENT.search(data)
+    while marker and marker[0] != b'\xff\xda':
+        start = marker.end() + int.from_bytes(data[marker.end():marker.end() + 2], 'big')
+        marker = SEGMENT.search(data, start)
     return data.find(b'\xff\xd9', start) < 0
 
 
@@ -69,15 +79,17 @@ def naming_the_file(transform: Callable) -> Callable:
         path = results['img_path']
         try:
             loaded = transform(self, results)
-        except OSError:  # which names the file itself
-            raise
-        except Exception:  # of OpenCV, and of mmengine for names that look like those of other storages
+        except (OSError, *UNREADABLE) as error:
+            # Pillow and TurboJPEG raise OSErrors without a number; others are the disk's or the network's own.
+            decoding = type(error) in (OSError, UnidentifiedImageError) and error.errno is None
+            if isinstance(error, OSError) and not decoding:
+                raise
             raise ValueError(f'{path}: not a readable image; replace the file, or remove it from the '
                              'annotations') from None
         if loaded is not None:
             if osp.isfile(path):  # and not in another storage, where reading it once more takes its time
                 with open(path, 'rb') as file:
-                    if is_cut_off(file.read()):
+                    if is_cut_off(file):
                         raise ValueError(f'{path}: the image is cut off; replace the file, or remove it from the '
                                          'annotations')
             check_size(loaded)

@@ -1,8 +1,11 @@
+import errno
+import io
 import re
 import struct
 import zlib
 from pathlib import Path
 from typing import Optional
+from urllib.error import URLError
 
 import cv2
 import numpy as np
@@ -11,7 +14,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets.utils import get_loading_pipeline
 from mmdet.registry import TRANSFORMS
 
-import mmthunder.datasets  # noqa: F401
+from mmthunder.datasets.transforms.loading import is_cut_off
 
 LOAD = dict(type='LoadImageFromFile')
 
@@ -36,6 +39,38 @@ def test_unreadable_files_are_named(tmp_path, content):
     load = TRANSFORMS.build(LOAD)
     with pytest.raises(ValueError, match=f'^{re.escape(str(file))}: not a readable image; replace'):
         load.transform(dict(img_path=str(file)))
+
+
+@pytest.mark.parametrize('content', [b'', b'text', b'P6 60000 60000 255\n'], ids=['empty', 'text', 'bomb'])
+def test_unreadable_files_are_named_with_pillow(tmp_path, content):
+    """Its OSErrors name no file. The last would have 60000x60000 px."""
+    file = tmp_path / 'image.jpg'
+    load = TRANSFORMS.build(dict(LOAD, imdecode_backend='pillow'))
+    file.write_bytes(encode('.jpg'))
+    assert load.transform(dict(img_path=str(file)))['img'].shape == (48, 64, 3)
+    for damaged in (content, encode('.jpg')[:300], encode('.jpg')[:-200], encode('.png')[:-200]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f'^{re.escape(str(file))}: not a readable image; replace'):
+            load.transform(dict(img_path=str(file)))
+
+
+@pytest.mark.parametrize('error', [
+    ImportError('Please install petrel_client'),
+    MemoryError(),
+    OSError(errno.EIO, 'Input/output error'),
+    URLError('Connection refused'),
+    RuntimeError('of a storage')
+], ids=lambda error: type(error).__name__)
+def test_other_errors_are_not_the_files(tmp_path, monkeypatch, error):
+    """A missing client, no memory, the disk, the network: these say themselves what is wrong."""
+
+    def fail(*args, **kwargs) -> None:
+        raise error
+
+    monkeypatch.setattr('mmengine.fileio.get', fail)
+    with pytest.raises(type(error)) as caught:
+        load(tmp_path / 'image.jpg')
+    assert caught.value is error
 
 
 def test_ignore_empty(tmp_path):
@@ -106,6 +141,24 @@ def test_more_behind_the_image(tmp_path, content):
     (tmp_path / 'image.jpg').write_bytes(encode('.jpg') + content)
     expected = cv2.imdecode(np.frombuffer(encode('.jpg'), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(load(tmp_path / 'image.jpg')['img'], expected)
+
+
+@pytest.mark.parametrize('content', [b'\xff', b'\xff\xff\xff', b'\xff\x01', b'\xff\xd0', b'\0', b'\xff\0', b'between'])
+def test_between_the_segments_of_a_header(tmp_path, content):
+    """Fill bytes, markers without a segment, and bytes that mean nothing: OpenCV passes over them."""
+    jpeg, thumbnail = encode('.jpg'), CUT['thumbnail'][2:2 - len(encode('.jpg'))]
+    tables = jpeg.index(b'\xff\xdb')
+    jpeg = jpeg[:tables] + content + thumbnail + jpeg[tables:]
+    (tmp_path / 'image.jpg').write_bytes(jpeg)
+    expected = cv2.imdecode(np.frombuffer(encode('.jpg'), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(load(tmp_path / 'image.jpg')['img'], expected)
+    assert is_cut_off(io.BytesIO(jpeg[:-2]))
+
+
+def test_other_formats_are_not_read_again():
+    file = io.BytesIO(encode('.png'))
+    assert not is_cut_off(file)
+    assert file.tell() == 2
 
 
 @pytest.mark.parametrize(('suffix', 'image'), [('.png', photograph().astype(np.uint16) * 257), ('.tiff', photograph()),
