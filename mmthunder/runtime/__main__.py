@@ -175,26 +175,29 @@ def run(args: argparse.Namespace) -> int:
     total, done, unreadable, results = count_frames(files), 0, [], []
     start = time.perf_counter()
     frames = read_frames(files)
-    while chunk := list(islice(frames, args.batch)):
-        for frame in chunk:
-            if frame.image is None:
-                unreadable.append(frame.path)
-                print(f'\n{frame.path}: not readable, left out', file=sys.stderr)
-        readable = [frame for frame in chunk if frame.image is not None]
-        for frame, detections in zip(readable, detector.detect([frame.image for frame in readable])):
-            image_id = done if image_ids is None else image_ids[frame.path]
-            results += coco_results(frame, image_id, detections, detector.category_ids)
-            if writer is not None:
-                writer.write(frame, draw(frame.image, detections, detector.classes, args.draw_thr))
-            done += 1
-        rate = done / (time.perf_counter() - start)
-        print(f'\r{done + len(unreadable)}/{total} ({rate:.1f}/s)', end='', file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    if writer is not None:
-        writer.close()
-    (output / 'detections.json').write_text(json.dumps(results))
-    print(f'{detector.session.name}: {len(results)} detections in {done} images: {output / "detections.json"}'
-          f'{"" if writer is None else f", pictures in {writer.folder}"}')
+    try:
+        while chunk := list(islice(frames, args.batch)):
+            for frame in chunk:
+                if frame.image is None:
+                    unreadable.append(frame.path)
+                    print(f'\n{frame.path}: not readable, left out', file=sys.stderr)
+            readable = [frame for frame in chunk if frame.image is not None]
+            for frame, detections in zip(readable, detector.detect([frame.image for frame in readable])):
+                image_id = done if image_ids is None else image_ids[frame.path]
+                results += coco_results(frame, image_id, detections, detector.category_ids)
+                done += 1
+                if writer is not None:
+                    writer.write(frame, draw(frame.image, detections, detector.classes, args.draw_thr))
+            rate = done / (time.perf_counter() - start)
+            print(f'\r{done + len(unreadable)}/{total} ({rate:.1f}/s)', end='', file=sys.stderr, flush=True)
+    finally:
+        # Whatever ends the run, what was found is kept.
+        print(file=sys.stderr)
+        if writer is not None:
+            writer.close()
+        (output / 'detections.json').write_text(json.dumps(results))
+        print(f'{detector.session.name}: {len(results)} detections in {done} images: {output / "detections.json"}'
+              f'{"" if writer is None else f", pictures in {writer.folder}"}')
     if unreadable:
         print(f'{len(unreadable)} of {len(files)} files could not be read: {", ".join(map(str, unreadable))}',
               file=sys.stderr)

@@ -82,6 +82,9 @@ class Detector:
         """
         by_size: Dict[Tuple[int, int], List[int]] = {}
         for index, image in enumerate(images):
+            if not isinstance(image, np.ndarray):
+                raise ValueError(f'image {index} is {type(image).__name__}, expected an array (H, W, 3) of uint8; '
+                                 'cv2.imread gives None for a file that it cannot read')
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
                 raise ValueError(f'image {index} has shape {image.shape} and type {image.dtype}; expected '
                                  '(H, W, 3) and uint8, as cv2.imread gives')
@@ -102,13 +105,13 @@ class Detector:
             image (np.ndarray): The image, (H, W, 3).
 
         Returns:
-            tuple[int, int]: Width and height in pixels.
+            tuple[int, int]: Width and height in pixels, at least 1.
         """
         if not self._keep_ratio:
             return self._scale
         height, width = image.shape[:2]
         factor = min(max(self._scale) / max(height, width), min(self._scale) / min(height, width))
-        return int(width * factor + 0.5), int(height * factor + 0.5)
+        return max(int(width * factor + 0.5), 1), max(int(height * factor + 0.5), 1)
 
     def make_batch(self, images: Sequence[np.ndarray], size: Tuple[int, int]) -> np.ndarray:
         """Make the graph's input of images that have one size after resizing.

@@ -43,7 +43,9 @@ def list_files(inputs: Sequence[str]) -> List[Path]:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            # Links that lead nowhere are files as well, unreadable ones.
+            found = sorted(file for file in path.iterdir()
+                           if file.suffix.lower() in IMAGE_SUFFIXES and (file.is_file() or file.is_symlink()))
             if not found:
                 raise FileNotFoundError(f'{path}: no images in this folder (looked for {", ".join(IMAGE_SUFFIXES)})')
             files += found
@@ -75,6 +77,16 @@ def count_frames(files: Sequence[Path]) -> int:
     return count
 
 
+def read_image(path: Path) -> Optional[np.ndarray]:
+    """Read an image: BGR, uint8, (H, W, 3); None if that is not possible, whatever the reason."""
+    try:
+        # From bytes, since OpenCV's own reading stumbles over some file names on Windows.
+        data = np.fromfile(path, dtype=np.uint8)
+        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):  # the latter for instance from a header of more than 2**30 pixels
+        return None
+
+
 def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
     """Read the files one picture at a time.
 
@@ -86,9 +98,7 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
     """
     for path in files:
         if not is_video(path):
-            # From bytes, since OpenCV's own reading stumbles over some file names on Windows.
-            data = np.fromfile(path, dtype=np.uint8)
-            yield Frame(path, None, cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None)
+            yield Frame(path, None, read_image(path))
             continue
         capture = cv2.VideoCapture(str(path))
         index = 0

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -62,6 +63,8 @@ def test_keep_ratio(build_model, tmp_path, backend):
     assert detector.input_size(zeros(64, 64)) == (16, 16)
     assert detector.input_size(zeros(100, 33)) == (11, 32)
     assert detector.input_size(zeros(33, 100)) == (32, 11)
+    assert detector.input_size(zeros(5000, 2)) == (1, 32) and detector.input_size(zeros(2, 5000)) == (32, 1)
+    np.testing.assert_allclose(detector(zeros(5000, 2)).boxes[0], [4, 625, 20, 3125])
     boxes = [result.boxes[0].tolist() for result in detector.detect([zeros(64, 64), zeros(64, 32)])]
     assert boxes == [[8, 16, 40, 80], [4, 8, 20, 40]]
 
@@ -71,6 +74,11 @@ def test_keep_ratio(build_model, tmp_path, backend):
 def test_wrong_image(model_file, image):
     with pytest.raises(ValueError, match='image 0 has shape.*expected'):
         Detector(model_file)(image)
+
+
+def test_no_image(model_file):
+    with pytest.raises(ValueError, match='image 1 is NoneType, expected an array .* cv2.imread gives None'):
+        Detector(model_file).detect([zeros(8, 8), cv2.imread('missing.jpg')])
 
 
 def test_wrong_file(build_model, tmp_path, backend):

@@ -1,6 +1,8 @@
 import json
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -38,6 +40,45 @@ def test_folder(folder, model_file, tmp_path, capsys):
     assert sorted(path.name for path in (out / 'pictures').iterdir()) == ['000000000139.jpg', 'b.png']
     picture = cv2.imread(str(out / 'pictures/b.png'))
     assert picture.shape == (64, 64, 3) and picture[40, 8:41].any(-1).all() and not picture[50, 10].any()
+
+
+def test_bad_files(folder, model_file, tmp_path, capsys):
+    """A folder called like an image is none; a link to nothing and too large a picture are left out."""
+    bad = tmp_path / 'bad'
+    (bad / 'a.jpg').mkdir(parents=True)
+    (bad / 'b.jpg').symlink_to(bad / 'missing.jpg')
+    header = b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
+    (bad / 'c.png').write_bytes(
+        b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header)))
+    (bad / 'd.png').write_bytes((folder / 'b.png').read_bytes())
+    out = tmp_path / 'out'
+    assert main([str(model_file), str(bad), '--output', str(out), '--threads', '1']) == 1
+    printed = capsys.readouterr()
+    assert f'2 of 3 files could not be read: {bad / "b.jpg"}, {bad / "c.png"}' in printed.err
+    assert {result['file_name'] for result in json.loads((out / 'detections.json').read_text())} == {'d.png'}
+
+
+@pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()], ids=['disk', 'interrupt'])
+def test_stopped(folder, model_file, tmp_path, monkeypatch, capsys, error):
+    """What was found before is written, and the video that was begun is finished."""
+    written, closed = [], []
+
+    def write(writer: PictureWriter, frame: Frame, picture: np.ndarray) -> None:
+        written.append(frame.path)
+        if len(written) == 2:
+            raise error
+
+    monkeypatch.setattr(PictureWriter, 'write', write)
+    monkeypatch.setattr(PictureWriter, 'close', lambda writer: closed.append(writer))
+    arguments = [str(model_file), str(folder), '--output', str(tmp_path / 'out'), '--threads', '1']
+    if isinstance(error, OSError):
+        assert main(arguments) == 2
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            main(arguments)
+    assert '4 detections in 2 images' in capsys.readouterr().out and len(closed) == 1
+    names = [result['file_name'] for result in json.loads((tmp_path / 'out/detections.json').read_text())]
+    assert names == ['000000000139.jpg'] * 2 + ['b.png'] * 2
 
 
 def test_image_numbers():
