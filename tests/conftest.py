@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from mmdet.models.detectors import TwoStageDetector
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
+from torch import nn
 
 import mmthunder.datasets  # noqa: F401  registers
 import mmthunder.engine  # noqa: F401  registers
 import mmthunder.models  # noqa: F401  registers
+from mmthunder.apis import load_detector
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -148,3 +151,34 @@ def build_runner(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], Runner]:
         return RUNNERS.build(cfg)
 
     return build
+
+
+@pytest.fixture
+def make_detector(tiny_cfg: Config) -> Callable[..., TwoStageDetector]:
+    """A function that builds the narrow ThunderNet of 64 px that finds things, with overrides of its config."""
+
+    def make(**options) -> TwoStageDetector:
+        cfg = Config(tiny_cfg.to_dict())
+        cfg.model.test_cfg.rcnn.nms = dict(type='nms', iou_threshold=0.5)
+        cfg.model.test_cfg.rcnn.score_thr = 0.05
+        cfg.merge_from_dict({f'model.{key.replace("__", ".")}': value for key, value in options.items()})
+        detector = load_detector(cfg)
+        head = detector.roi_head.bbox_head
+        generator = torch.Generator().manual_seed(1)
+        for module, scale in ((head.fc_cls, 1.0), (head.fc_reg, 0.02), (detector.rpn_head.rpn_cls, 0.3),
+                              (detector.rpn_head.rpn_reg, 0.1)):
+            nn.init.normal_(module.weight, std=scale, generator=generator)
+        for module in detector.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.running_mean, -0.2, 0.2, generator=generator)
+                nn.init.uniform_(module.running_var, 0.5, 1.5, generator=generator)
+        return detector
+
+    return make
+
+
+@pytest.fixture
+def images() -> list:
+    """Three images of two sizes."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((80, 96), (80, 96), (70, 50))]

@@ -9,7 +9,7 @@ from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 
-from mmthunder.export import load_detector
+from mmthunder.apis import load_detector
 
 KEYS = ('bboxes', 'scores', 'labels')
 

@@ -14,13 +14,12 @@ from mmcv.cnn import fuse_conv_bn
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from torch import Tensor, nn
 
+from mmthunder.apis import Agreement, detect, use_fixed_size, use_greedy_nms
 from mmthunder.models.backbones.snet import SNet, SNetBlock
 from mmthunder.models.detectors import ThunderNet
 from mmthunder.models.layers import PSRoIAlign
 from mmthunder.runtime import Detector
 
-from .agreement import Agreement
-from .load import detect, use_fixed_size, use_greedy_nms
 from .onnx_file import DisagreementError, InputSpec, make_metadata
 
 # The share of detections that may have no partner where weights are rounded to 16 bits.

@@ -12,12 +12,11 @@ from mmdet.datasets import CocoDataset
 from mmdet.models.detectors import TwoStageDetector
 from mmengine.config import Config
 
+from mmthunder.apis import Agreement, detect, use_fixed_size, use_greedy_nms
 from mmthunder.runtime import Detector
 from mmthunder.runtime.metadata import FORMAT
 from mmthunder.utils.test_resize import find_test_resize
 
-from .agreement import Agreement
-from .load import detect, use_fixed_size, use_greedy_nms
 from .to_onnx import to_onnx
 from .two_stage_graph import TwoStageGraph
 

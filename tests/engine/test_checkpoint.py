@@ -14,8 +14,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
+from mmthunder.apis import load_detector
 from mmthunder.engine import CheckpointError
-from mmthunder.export import load_detector
 
 
 class Malicious:

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from mmthunder.export import DisagreementError, InputSpec, detect
-from mmthunder.export.agreement import Agreement
+from mmthunder.apis import Agreement, detect
+from mmthunder.export import DisagreementError, InputSpec
 from mmthunder.export.ncnn_files import ShuffledBlock, check_supported, export_ncnn
 from mmthunder.models.backbones.snet import SHUFFLES, SNetBlock
 from mmthunder.runtime import Detections, Detector, ModelFileError

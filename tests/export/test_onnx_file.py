@@ -7,7 +7,8 @@ import pytest
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
-from mmthunder.export import Agreement, DisagreementError, InputSpec, detect, export_onnx
+from mmthunder.apis import Agreement, detect
+from mmthunder.export import DisagreementError, InputSpec, export_onnx
 from mmthunder.export.onnx_file import category_ids
 from mmthunder.runtime import Detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS

@@ -5,7 +5,8 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from mmthunder.export import Agreement, TwoStageGraph, detect
+from mmthunder.apis import Agreement, detect
+from mmthunder.export import TwoStageGraph
 from mmthunder.runtime import Detections
 
 # Each is a head recipe or an ablation; the graph must do what the detector does.

@@ -11,7 +11,7 @@ import cv2
 import pytest
 import torch
 
-from mmthunder.export import load_detector
+from mmthunder.apis import load_detector
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmthunder.apis import load_detector
+
 
 @pytest.fixture
 def tool(load_tool):
@@ -29,7 +31,6 @@ def test_tools(tool, load_tool, config, tmp_path, capsys):
     assert f'{model}: ' in printed.out and 'agree: 2 images' in printed.out and 'greedy NMS' in printed.out
     assert tool('quantize', config, model, '--output', quantized, '--count', 2) == 0
     assert f'{quantized}: ' in capsys.readouterr().out
-    from mmthunder.export import load_detector
     torch.save(load_detector(config).state_dict(), tmp_path / 'tiny.pth')
     assert tool('compare_backends', config, tmp_path / 'tiny.pth', model, quantized, '--backends', 'onnxruntime',
                 '--limit', 2) == 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmthunder.export import load_detector
+from mmthunder.apis import load_detector
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from mmdet.structures import DetDataSample
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmthunder.export import Agreement
+from mmthunder.apis import Agreement
 from mmthunder.export.preprocess import preprocess
 from mmthunder.runtime import Detections
 
@@ -29,6 +29,11 @@ SMALL = {
 @pytest.fixture
 def peers(load_tool) -> ModuleType:
     return load_tool('analysis_tools/peers.py')
+
+
+@pytest.fixture
+def peer_graphs(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/peer_graphs.py')
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def test_single_stage(peers, exported, image, name):
     assert len(expected.scores) > 20 and expected.scores.std() > 0.02 and len(set(expected.labels.tolist())) > 5
     if name == 'rtmdet_tiny':
         assert (expected.boxes == [0, 0, 96, 64]).any(), 'no box is clipped'
-    graph = peers.SingleStageGraph(detector)
+    graph = exported.to_graph(detector)
     for backend, call in exported.exported_calls(graph, image[None], ['onnxruntime'], threads=1).items():
         boxes, scores, labels = (output[0] for output in call())
         found = labels >= 0
@@ -88,11 +93,11 @@ def test_single_stage(peers, exported, image, name):
         assert agreement.unmatched == 0, f'{backend}: {agreement}'
 
 
-def test_torchvision(peers, image):
+def test_torchvision(peers, peer_graphs, image):
     """The graph takes OpenCV's bytes, and finds what the detector finds in the same image in RGB from 0 to 1."""
     detector = peers.build_torchvision('ssdlite320_mobilenet_v3_large', 320, None)
     with torch.no_grad():
-        found = peers.TorchvisionGraph(detector)(torch.from_numpy(image)[None])
+        found = peer_graphs.TorchvisionGraph(detector)(torch.from_numpy(image)[None])
         expected, = detector([torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 255])
     assert len(found[0]) > 10
     for value, key in zip(found, ('boxes', 'scores', 'labels')):

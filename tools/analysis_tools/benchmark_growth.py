@@ -31,7 +31,7 @@ from mmdet.models.detectors import TwoStageDetector
 from mmengine.config import Config
 from process_memory import PeakMemory
 
-from mmthunder.export import load_detector, set_score_thr
+from mmthunder.apis import load_detector, set_score_thr
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402  after the choice of a backend without windows

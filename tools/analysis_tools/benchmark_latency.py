@@ -31,13 +31,12 @@ import mmdet
 import numpy as np
 import torch
 from complexity import test_size
-from exported import count_macs, exported_calls
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
-from peers import MMDET, TORCHVISION, SingleStageGraph, TorchvisionGraph, build_mmdet, build_torchvision
+from peers import MMDET, TORCHVISION, build_mmdet, build_torchvision
 
-from mmthunder.export import TwoStageGraph, load_detector, set_score_thr
+from mmthunder.apis import load_detector, set_score_thr
 from mmthunder.runtime.sessions import ONNX_BACKENDS, open_session
 
 PEERS = (*TORCHVISION, *MMDET)
@@ -207,14 +206,13 @@ def main() -> None:
         size: [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(args.batch)]
         for size in sizes.values()
     }
-    eager_calls, graphs, inputs = {}, {}, {}
+    detectors, eager_calls, inputs = {}, {}, {}
     for config, size in sizes.items():
         name, detector = Path(config).stem, load_detector(config, args.checkpoint)
         if args.score_thr is not None:
             set_score_thr(detector, args.score_thr)
-        eager_calls[name], inputs[name] = detector_call(detector, images[size]), images[size]
-        if exported:
-            graphs[name] = TwoStageGraph(detector)
+        detectors[name], inputs[name] = detector, images[size]
+        eager_calls[name] = detector_call(detector, images[size])
     first_size = sizes[args.configs[0]]
     first_images = images[first_size]
     try:
@@ -226,19 +224,23 @@ def main() -> None:
         if name in TORCHVISION:
             peer = build_torchvision(name, first_size[1], args.score_thr)
             eager_calls[name] = lambda peer=peer: peer([image.float() / 255 for image in first_images])
-            graphs[name] = TorchvisionGraph(peer)
         else:
             peer = build_mmdet(name, args.score_thr)
-            eager_calls[name], graphs[name] = detector_call(peer, first_images), SingleStageGraph(peer)
+            eager_calls[name] = detector_call(peer, first_images)
+        detectors[name] = peer
     macs = {}
+    if exported:
+        # Timing in eager mode needs no onnx.
+        from exported import count_macs, exported_calls, to_graph
     for name, call in eager_calls.items():
         if 'eager' in args.backends:
             calls[name, 'eager'] = call
         if exported:
             print(f'exporting {name}', file=sys.stderr)
             array = torch.stack(inputs[name]).permute(0, 2, 3, 1).contiguous().numpy()
-            macs[name] = count_macs(graphs[name], array)
-            for backend, exported_call in exported_calls(graphs[name], array, exported, args.threads).items():
+            graph = to_graph(detectors[name])
+            macs[name] = count_macs(graph, array)
+            for backend, exported_call in exported_calls(graph, array, exported, args.threads).items():
                 calls[name, backend] = exported_call
     # Backend by backend, so that a runtime finds its own threads awake.
     calls = {key: calls[key] for backend in args.backends for key in calls if key[1] == backend}

@@ -17,7 +17,7 @@ from benchmark_latency import cpu_name, markdown, time_rounds
 from mmdet.testing import demo_mm_inputs
 from mmengine.optim import build_optim_wrapper
 
-from mmthunder.export import load_detector
+from mmthunder.apis import load_detector
 
 
 def random_batch(model: torch.nn.Module, batch: int, size: int, objects: int) -> dict:

@@ -7,13 +7,32 @@ from typing import Callable, Dict, Sequence
 import numpy as np
 import onnx
 import torch
-from peers import TorchvisionGraph
+from mmdet.models.detectors import BaseDetector, SingleStageDetector
+from peer_graphs import SingleStageGraph, TorchvisionGraph
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmthunder.export import TwoStageGraph
 from mmthunder.export.pad_depthwise import pad_depthwise
 from mmthunder.export.to_onnx import OPSET, to_onnx
 from mmthunder.runtime.sessions import open_session
+
+
+def to_graph(detector: nn.Module) -> nn.Module:
+    """Make a module from images (N, H, W, 3), uint8 and BGR, to detections.
+
+    Args:
+        detector (nn.Module): A two-stage detector, or one of those in ``peers.py``.
+
+    Returns:
+        nn.Module: The module, which can be exported.
+
+    Raises:
+        NotImplementedError: If the detector is of two stages and has parts without a form in ONNX.
+    """
+    if not isinstance(detector, BaseDetector):
+        return TorchvisionGraph(detector)
+    return SingleStageGraph(detector) if isinstance(detector, SingleStageDetector) else TwoStageGraph(detector)
 
 
 def _torchvision_to_onnx(graph: TorchvisionGraph, images: Tensor, path: Path) -> onnx.ModelProto:

@@ -21,7 +21,7 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.dataset import Compose
 
-from mmthunder.export import check_images, load_detector
+from mmthunder.apis import check_images, load_detector
 
 BARE = 'bare modules'
 

@@ -21,7 +21,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmengine.utils import ProgressBar
 
-from mmthunder.export import Agreement, detect, load_detector, use_greedy_nms
+from mmthunder.apis import Agreement, detect, load_detector, use_greedy_nms
 from mmthunder.runtime import Detections, Detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS
 

@@ -14,7 +14,8 @@ from typing import Optional, Sequence
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from mmthunder.export import DisagreementError, InputSpec, check_images, load_detector
+from mmthunder.apis import check_images, load_detector
+from mmthunder.export import DisagreementError, InputSpec
 from mmthunder.export.ncnn_files import export_ncnn
 
 

@@ -13,7 +13,8 @@ from typing import Optional, Sequence
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from mmthunder.export import DisagreementError, InputSpec, check_images, export_onnx, load_detector
+from mmthunder.apis import check_images, load_detector
+from mmthunder.export import DisagreementError, InputSpec, export_onnx
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

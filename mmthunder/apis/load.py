@@ -1,4 +1,4 @@
-"""Loads detectors of mmdet to export them or to compare with them."""
+"""Loads detectors of mmdet to export, to time or to compare with them."""
 
 import copy
 import logging

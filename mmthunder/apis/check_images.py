@@ -1,4 +1,4 @@
-"""Images to compare an exported detector on."""
+"""Images to compare or to time detectors on."""
 
 from typing import List, Optional, Sequence
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mmthunder.export import Agreement
+from mmthunder.apis import Agreement
 from mmthunder.runtime import Detections
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmthunder.export import detect, load_detector, set_score_thr
+from mmthunder.apis import detect, load_detector, set_score_thr
 
 
 @pytest.mark.parametrize('nms', [dict(type='nms'), dict(type='soft_nms', min_score=0.3)])

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmthunder.export import check_images
+from mmthunder.apis import check_images
 
 
 def test_first_of_the_test_set(tiny_cfg, shapes):
