@@ -175,6 +175,15 @@ def test_without_rpn(load_named, tool):
         tool.detector_complexity(cfg)
 
 
+def test_command_with_wrong_config(repo, tool, tmp_path, capsys):
+    (tmp_path / 'ssd.py').write_text(f"_base_ = '{repo}/configs/thundernet/snet49_coco.py'\n"
+                                     "model = dict(_delete_=True, type='SSD', data_preprocessor=dict())")
+    for config, message in (('nowhere.py', 'nowhere.py'), (str(tmp_path / 'ssd.py'), 'SSD has no rpn_head')):
+        with pytest.raises(SystemExit):
+            tool.main([config])
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_command(repo, tool, tmp_path, capsys):
     configs = [str(repo / f'configs/thundernet/ablations/shapes/snet49_{name}shapes_2e.py') for name in ('', 'nosam_')]
     tool.main([*configs, '--size', '64', '96', '--csv', str(tmp_path / 'out.csv')])

@@ -1,6 +1,7 @@
 """The latency tools on a narrow detector."""
 
 import csv
+import importlib.metadata
 import logging
 import re
 import sys
@@ -57,6 +58,57 @@ def test_wrong_files(tool, tmp_path):
         file_calls([str(tmp_path / 'no.onnx')], ['onnxruntime'], 1, (64, 64), 1)
 
 
+@pytest.fixture
+def error_of(tool, monkeypatch, capsys):
+    """A function that runs a tool, which must end with an error in one line, and returns that."""
+
+    def run(name: str, *args: str) -> str:
+        monkeypatch.setattr(sys, 'argv', [name, *args])
+        with pytest.raises(SystemExit):
+            tool(name).main()
+        return capsys.readouterr().err.splitlines()[-1]
+
+    return run
+
+
+@pytest.mark.parametrize('name', ['benchmark_latency', 'benchmark_train_step', 'profile_test_step', 'sweep_latency'])
+def test_missing_config(error_of, name):
+    assert re.fullmatch(rf'{name}: error: .*nowhere\.py.*', error_of(name, 'nowhere.py'))
+
+
+def test_misfitting_checkpoint(error_of, config, tmp_path):
+    state_dict = load_detector(config).state_dict()
+    del state_dict['rpn_head.rpn_cls.bias']
+    path = str(tmp_path / 'weights.pth')
+    torch.save(state_dict, path)
+    for args in (['benchmark_latency', config, '--checkpoint', path], ['profile_test_step', config, path]):
+        assert f'{path}: this checkpoint is of another architecture' in error_of(*args)
+
+
+def test_no_form_in_onnx(error_of, config, tmp_path):
+    cfg = Config.fromfile(config)
+    cfg.model.test_cfg.rpn.nms.class_agnostic = True
+    cfg.dump(config)
+    for name in ('benchmark_latency', 'sweep_latency'):
+        assert 'error: export: test_cfg.rpn.nms is' in error_of(name, config, '--backends', 'onnxruntime')
+
+
+def test_package_versions(tool, monkeypatch):
+    """Of packages that were installed under another name too, such as onnxruntime-gpu."""
+    import mmdet
+    import onnxruntime
+
+    def not_found(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata.Distribution, 'from_name', not_found)
+    found = tool('benchmark_latency').package_versions(['mmdet', 'onnxruntime'])
+    assert found == f'mmdet {mmdet.__version__}, onnxruntime {onnxruntime.__version__}'
+    openvino = pytest.importorskip('openvino')
+    found = tool('benchmark_latency').package_versions(['openvino'])
+    assert re.fullmatch(r'openvino [\d.]+', found) and openvino.__version__.startswith(found.split()[1])
+
+
 def test_variants(tool, config, monkeypatch):
     """Each axis varies what its name says."""
     sweep = tool('sweep_latency')
@@ -99,7 +151,10 @@ def test_sweep(tool, config, tmp_path, monkeypatch, capsys):
 
 
 def test_profile(tool, config, shapes, monkeypatch, capsys):
-    """One row a part, and ratios to the bare modules."""
+    """One row a part, and ratios to the bare modules; the versions need no distribution named mmdet."""
+    metadata = importlib.metadata.Distribution
+    from_name = metadata.from_name
+    monkeypatch.setattr(metadata, 'from_name', lambda name: from_name('another' if name == 'mmdet' else name))
     profile = tool('profile_test_step')
     monkeypatch.setattr(sys, 'argv', ['profile_test_step.py', config, '--rounds', '2', '--warmup', '0'])
     profile.main()

@@ -39,3 +39,11 @@ def test_command_finds_the_width_of_a_config(repo, tool, capsys):
     assert lines[0] == 'to meet: 51.2 MMACs'
     stages = tuple(Config.fromfile(config).model.backbone.stage_channels)
     assert lines[4] == f'| snet49_conv5_1024_coco | stage_channels={stages} | 51.1 | -0.20% |'
+
+
+def test_missing_config(repo, tool, capsys):
+    config = str(repo / 'configs/thundernet/snet49_coco.py')
+    for args in (['nowhere.py', '--mmacs', '50'], [config, '--like', 'nowhere.py']):
+        with pytest.raises(SystemExit):
+            tool.main(args)
+        assert 'nowhere.py' in capsys.readouterr().err.splitlines()[-1]

@@ -69,14 +69,16 @@ def test_picture(visualize_modules, files, tmp_path, size):
     assert all(panel.std() > 20 for panel in thirds)
 
 
-def test_without_sam(visualize_modules, files, tmp_path, shapes, tiny_cfg):
+def test_without_sam(visualize_modules, files, tmp_path, shapes, tiny_cfg, capsys):
     config, checkpoint = files
     tiny_cfg.model.sam = None
     tiny_cfg.dump(config)
     out = tmp_path / 'modules.png'
     arguments = [str(shapes / 'val/000000.jpg'), config, checkpoint, '--out', str(out)]
-    with pytest.raises(RuntimeError, match='sam.theta'):
+    with pytest.raises(SystemExit):
         visualize_modules.main(arguments)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f'{checkpoint}: this checkpoint is of another architecture' in error and 'sam.theta' in error
     weights = torch.load(checkpoint, weights_only=True)
     weights['state_dict'] = {key: value for key, value in weights['state_dict'].items() if not key.startswith('sam')}
     torch.save(weights, checkpoint)
@@ -93,3 +95,6 @@ def test_other_detector(visualize_modules, files, tiny_cfg, capsys):
     with pytest.raises(SystemExit):
         visualize_modules.main(['image.jpg', config, checkpoint])
     assert 'has a FasterRCNN; give the config of a ThunderNet' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        visualize_modules.main(['image.jpg', 'nowhere.py', checkpoint])
+    assert 'nowhere.py' in capsys.readouterr().err.splitlines()[-1]

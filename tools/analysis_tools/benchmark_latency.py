@@ -17,17 +17,16 @@ which is measured in each round too, over the time of the model.
 
 import argparse
 import csv
+import importlib
 import logging
 import platform
 import statistics
 import sys
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-import mmdet
 import numpy as np
 import torch
 from complexity import test_size
@@ -51,6 +50,12 @@ def cpu_name() -> str:
             if line.startswith('model name'):
                 return line.split(':', 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def package_versions(packages: Sequence[str]) -> str:
+    """List the versions that packages tell of themselves: forks and builds for CUDA are distributed as others."""
+    # The rest of OpenVINO's names the build.
+    return ', '.join(f'{name} {importlib.import_module(name).__version__.split("-")[0]}' for name in packages)
 
 
 def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callable[[], object]:
@@ -198,27 +203,33 @@ def main() -> None:
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    sizes = {
-        config: (args.size, args.size) if args.size else test_size(Config.fromfile(config))
-        for config in args.configs
-    }
+    graphs = {}
+    try:
+        sizes = {
+            config: (args.size, args.size) if args.size else test_size(Config.fromfile(config))
+            for config in args.configs
+        }
+        first_size = sizes[args.configs[0]]
+        calls = file_calls(args.files, exported, args.threads, first_size, args.batch)
+        detectors = {config: load_detector(config, args.checkpoint) for config in args.configs}
+        if args.score_thr is not None:
+            for detector in detectors.values():
+                set_score_thr(detector, args.score_thr)
+        if exported:
+            # Not above, since timing in eager mode needs no onnx.
+            from exported import count_macs, exported_calls, to_graph
+            graphs = {Path(config).stem: to_graph(detector) for config, detector in detectors.items()}
+    except (OSError, ImportError, ValueError, NotImplementedError) as error:
+        parser.error(str(error))
     images = {
         size: [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in range(args.batch)]
         for size in sizes.values()
     }
-    detectors, eager_calls, inputs = {}, {}, {}
+    eager_calls, inputs = {}, {}
     for config, size in sizes.items():
-        name, detector = Path(config).stem, load_detector(config, args.checkpoint)
-        if args.score_thr is not None:
-            set_score_thr(detector, args.score_thr)
-        detectors[name], inputs[name] = detector, images[size]
-        eager_calls[name] = detector_call(detector, images[size])
-    first_size = sizes[args.configs[0]]
+        name = Path(config).stem
+        eager_calls[name], inputs[name] = detector_call(detectors[config], images[size]), images[size]
     first_images = images[first_size]
-    try:
-        calls = file_calls(args.files, exported, args.threads, first_size, args.batch)
-    except (OSError, ImportError, ValueError) as error:
-        parser.error(str(error))
     for name in args.peers:
         inputs[name] = first_images
         if name in TORCHVISION:
@@ -227,20 +238,17 @@ def main() -> None:
         else:
             peer = build_mmdet(name, args.score_thr)
             eager_calls[name] = detector_call(peer, first_images)
-        detectors[name] = peer
+        if exported:
+            graphs[name] = to_graph(peer)
     macs = {}
-    if exported:
-        # Timing in eager mode needs no onnx.
-        from exported import count_macs, exported_calls, to_graph
     for name, call in eager_calls.items():
         if 'eager' in args.backends:
             calls[name, 'eager'] = call
         if exported:
             print(f'exporting {name}', file=sys.stderr)
             array = torch.stack(inputs[name]).permute(0, 2, 3, 1).contiguous().numpy()
-            graph = to_graph(detectors[name])
-            macs[name] = count_macs(graph, array)
-            for backend, exported_call in exported_calls(graph, array, exported, args.threads).items():
+            macs[name] = count_macs(graphs[name], array)
+            for backend, exported_call in exported_calls(graphs[name], array, exported, args.threads).items():
                 calls[name, backend] = exported_call
     # Backend by backend, so that a runtime finds its own threads awake.
     calls = {key: calls[key] for backend in args.backends for key in calls if key[1] == backend}
@@ -251,10 +259,9 @@ def main() -> None:
 
     threshold = 'own score thresholds' if args.score_thr is None else f'score threshold {args.score_thr}'
     pixels = ', '.join(f'{width}x{height}' for height, width in images)
-    versions = [f'{package} {version(package)}' for package in ('torch', 'torchvision', *exported)]
-    versions.append(f'mmdet {mmdet.__version__}')  # its OneDL fork is distributed under another name
+    versions = package_versions(['torch', 'torchvision', 'mmdet', *exported])
     peak = 2e-6 * GEMM_SIDE**3 / statistics.median(gemm)
-    print(f'{cpu_name()}; {", ".join(versions)}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
+    print(f'{cpu_name()}; {versions}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
           f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
           f'{peak:.0f} GFLOP/s')
     for backend in args.backends:

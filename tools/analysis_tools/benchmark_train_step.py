@@ -72,7 +72,10 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    model = load_detector(args.config).train()
+    try:
+        model = load_detector(args.config).train()
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     data = random_batch(model, args.batch, args.size, args.objects)
     calls = {
         f'train_step of {Path(args.config).stem}': train_call(model, data),

@@ -225,7 +225,10 @@ def main(args: Optional[List[str]] = None) -> None:
         parser.error(f'--size takes one or two numbers, not {len(options.size)}')
     logging.disable(logging.WARNING)
     size = (options.size[0], options.size[-1]) if options.size else None
-    rows = table([Config.fromfile(config) for config in options.configs], size)
+    try:
+        rows = table([Config.fromfile(config) for config in options.configs], size)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(markdown(rows))
     if options.csv:
         with options.csv.open('w', newline='') as file:

@@ -77,10 +77,13 @@ def main(args: Optional[List[str]] = None) -> None:
         cfg = Config.fromfile(config)  # imports what the config names
         return cfg.model.backbone
 
-    macs = backbone_macs(backbone_of(options.like)) if options.like else round(options.mmacs * 1e6)
+    try:
+        macs = backbone_macs(backbone_of(options.like)) if options.like else round(options.mmacs * 1e6)
+        backbones = {config: backbone_of(config) for config in options.configs}
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     rows = [['config', 'backbone', 'MMACs', 'difference']]
-    for config in options.configs:
-        backbone = backbone_of(config)
+    for config, backbone in backbones.items():
         for width, count in search(backbone, macs, widths(backbone)):
             text = ', '.join(f'{name}={value}' for name, value in width.items())
             rows.append([Path(config).stem, text, f'{count / 1e6:.1f}', f'{count / macs - 1:+.2%}'])

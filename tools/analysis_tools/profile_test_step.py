@@ -12,11 +12,10 @@ and few boxes reach the final NMS.
 import argparse
 import logging
 import warnings
-from importlib.metadata import version
 from typing import Callable, Dict
 
 import torch
-from benchmark_latency import cpu_name, markdown, time_rounds
+from benchmark_latency import cpu_name, markdown, package_versions, time_rounds
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.dataset import Compose
@@ -81,12 +80,12 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
-    detector = load_detector(args.config, args.checkpoint)
-    if not isinstance(detector, TwoStageDetector):
-        parser.error(f'{args.config} has a {type(detector).__name__}; give the config of a two-stage detector')
     try:
+        detector = load_detector(args.config, args.checkpoint)
+        if not isinstance(detector, TwoStageDetector):
+            parser.error(f'{args.config} has a {type(detector).__name__}; give the config of a two-stage detector')
         image, = check_images(detector.cfg, args.image and [args.image], 1)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     steps = get_test_pipeline_cfg(detector.cfg)
     steps[0].type = 'mmdet.LoadImageFromNDArray'
@@ -96,8 +95,8 @@ def main() -> None:
         found = len(calls['test_step']()[0].pred_instances)
         times = time_rounds(calls, args.rounds, args.warmup)
     height, width = data['inputs'].shape[1:]
-    print(f'{cpu_name()}; torch {version("torch")}, mmdet {version("mmdet")}; {args.threads} thread(s), '
-          f'{width}x{height} px, {found} detections, {args.rounds} rounds after {args.warmup}\n\n'
+    print(f'{cpu_name()}; {package_versions(["torch", "mmdet"])}; {args.threads} thread(s), {width}x{height} px, '
+          f'{found} detections, {args.rounds} rounds after {args.warmup}\n\n'
           f'{markdown(times, [BARE])}')
 
 

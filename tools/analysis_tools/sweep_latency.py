@@ -145,14 +145,17 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.filterwarnings('ignore')
     output = Path(args.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     calls: Dict[Key, Callable[[], object]] = {}
     axes = [AXES[name] for name in args.axes]
-    for axis in axes:
-        for value in axis.values:
-            print(f'preparing {axis.name} {value}')
-            for backend, call in variant_calls(args.config, axis, value, args.size, args.backends).items():
-                calls[axis.name, value, backend] = call
+    try:
+        for axis in axes:
+            for value in axis.values:
+                print(f'preparing {axis.name} {value}')
+                for backend, call in variant_calls(args.config, axis, value, args.size, args.backends).items():
+                    calls[axis.name, value, backend] = call
+    except (OSError, ImportError, ValueError, NotImplementedError) as error:
+        parser.error(str(error))
+    output.parent.mkdir(parents=True, exist_ok=True)
     # Backend by backend, so that a runtime finds its own threads awake.
     calls = {key: calls[key] for backend in args.backends for key in calls if key[2] == backend}
     with torch.inference_mode():

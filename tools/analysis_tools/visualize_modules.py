@@ -20,12 +20,13 @@ import matplotlib
 import mmcv
 import numpy as np
 import torch
-from mmdet.apis import inference_detector, init_detector
+from mmdet.apis import inference_detector
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
+
+from mmthunder.apis import load_detector
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -123,7 +124,7 @@ def visualize(model: nn.Module, image_path: str, out: str, num_proposals: int, s
     """Write the picture.
 
     Args:
-        model (nn.Module): A ThunderNet of :func:`mmdet.apis.init_detector`.
+        model (nn.Module): A ThunderNet of :func:`mmthunder.apis.load_detector`.
         image_path (str): The image.
         out (str): The picture.
         num_proposals (int): Number of proposals to draw.
@@ -175,12 +176,13 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score of detections to draw')
     parser.add_argument('--device', default='cpu', help='device of torch, for example cuda:0')
     args = parser.parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    if cfg.model.type != 'ThunderNet':
-        parser.error(f'{args.config} has a {cfg.model.type}; give the config of a ThunderNet')
-    model = init_detector(cfg, args.checkpoint, device=args.device)
-    # init_detector goes on with random weights where the checkpoint does not fit.
-    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    try:
+        cfg = Config.fromfile(args.config)
+        if cfg.model.type != 'ThunderNet':
+            parser.error(f'{args.config} has a {cfg.model.type}; give the config of a ThunderNet')
+        model = load_detector(args.config, args.checkpoint).to(args.device)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     visualize(model, args.image, args.out, args.proposals, args.score_thr)
     print(f'wrote {args.out}')
 
