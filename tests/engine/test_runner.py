@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from mmdet.datasets import CocoDataset
+from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS, RUNNERS
+from torch import nn
 
 from mmthunder.engine import ThunderRunner
 from mmthunder.engine.runner.dataset_check import base_datasets, check_classes, check_evaluator
@@ -229,18 +231,57 @@ class TestNoImages:
             build(voc_loader(voc, 'cat', 'dog'))
 
 
-@pytest.mark.parametrize(('norm', 'warns'), [(torch.nn.SyncBatchNorm, True), (torch.nn.BatchNorm2d, False)])
-def test_warning_about_synchronised_norm(tiny_cfg, build_runner, monkeypatch, norm, warns):
-    """Distributed on CPU it is plain batch norm; there is a warning only where there was another."""
-    runner = build_runner(tiny_cfg)
-    messages = []
-    monkeypatch.setattr(runner.logger, 'warning', messages.append)
-    monkeypatch.setattr('mmthunder.engine.runner.runner.get_device', lambda: 'cpu')
-    monkeypatch.setattr(Runner, 'wrap_model', lambda self, cfg, model: model)
-    monkeypatch.setattr(runner, '_distributed', True)
-    wrapped = runner.wrap_model(None, torch.nn.Sequential(norm(3)))
-    assert not isinstance(wrapped[0], torch.nn.SyncBatchNorm)
-    assert any('SyncBN needs a GPU' in message for message in messages) == warns
+@MODEL_WRAPPERS.register_module(force=True)
+class OtherWrapper(nn.Module):
+    """A wrapper that takes no devices."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+@pytest.mark.skipif(get_device() != 'cpu', reason='is about jobs on CPU')
+class TestWrapModel:
+
+    @pytest.fixture
+    def runner(self, tiny_cfg, build_runner, monkeypatch, tmp_path):
+        """A runner that is the only process of a distributed job."""
+        runner = build_runner(tiny_cfg)
+        monkeypatch.setattr(runner, '_distributed', True)
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/group', rank=0, world_size=1)
+        yield runner
+        torch.distributed.destroy_process_group()
+
+    @pytest.mark.parametrize(('norm', 'sync_bn', 'warns'), [
+        (nn.SyncBatchNorm, None, True),
+        (nn.BatchNorm2d, 'torch', True),
+        (nn.BatchNorm2d, None, False),
+    ])
+    def test_synchronised_norm(self, runner, monkeypatch, norm, sync_bn, warns):
+        """It is plain batch norm; there is a warning only where another was asked for."""
+        messages = []
+        monkeypatch.setattr(runner.logger, 'warning', messages.append)
+        runner.cfg.sync_bn = sync_bn
+        wrapped = runner.wrap_model(None, nn.Sequential(norm(3)))
+        assert isinstance(wrapped, MMDistributedDataParallel) and not wrapped.broadcast_buffers
+        assert not isinstance(wrapped.module[0], nn.SyncBatchNorm)
+        assert any('SyncBN needs a GPU' in message for message in messages) == warns
+        wrapped(torch.rand(2, 3, 4, 4)).sum().backward()
+
+    @pytest.mark.parametrize('cfg', [
+        dict(find_unused_parameters=True),
+        dict(type='MMDistributedDataParallel', find_unused_parameters=True, device_ids=[0]),
+    ])
+    def test_own_wrapper(self, runner, cfg):
+        before = dict(cfg)
+        wrapped = runner.wrap_model(cfg, nn.Linear(3, 3))
+        assert isinstance(wrapped, MMDistributedDataParallel)
+        assert wrapped.device_ids is None and wrapped.find_unused_parameters
+        assert cfg == before
+
+    def test_without_devices(self, runner):
+        assert isinstance(runner.wrap_model(dict(type='OtherWrapper'), nn.Linear(3, 3)), OtherWrapper)
 
 
 class TestClassList:

@@ -7,9 +7,10 @@ import torch.distributed as torch_dist
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import RUNNERS
+from mmengine.registry import MODEL_WRAPPERS, RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mmthunder.datasets import AnnotationError
@@ -69,14 +70,17 @@ class ThunderRunner(Runner):
         """Wrap the model; on CPU with plain batch norm and without a device, which mmengine would name."""
         if self.distributed and get_device() == 'cpu':
             # Of torch or of mmcv.
-            if any(type(module).__name__ == 'SyncBatchNorm' for module in model.modules()):
+            found = any(type(module).__name__ == 'SyncBatchNorm' for module in model.modules())
+            if self.cfg.pop('sync_bn', None) or found:
                 self.logger.warning('SyncBN needs a GPU; on CPU each process normalises its own images (plain BN)')
                 model = revert_sync_batchnorm(model)
-            model_wrapper_cfg = model_wrapper_cfg or dict(
-                type='MMDistributedDataParallel',
-                device_ids=None,
-                broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+            if model_wrapper_cfg is None:
+                model_wrapper_cfg = dict(
+                    broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+            wrapper = model_wrapper_cfg.get('type', 'MMDistributedDataParallel')
+            wrapper = MODEL_WRAPPERS.get(wrapper) if isinstance(wrapper, str) else wrapper
+            if issubclass(wrapper, DistributedDataParallel):
+                model_wrapper_cfg = dict(model_wrapper_cfg, device_ids=None)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_val_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
