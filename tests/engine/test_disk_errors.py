@@ -117,6 +117,19 @@ class TestExplainDiskErrors:
         error = self.explained(OSError(errno.ENOSPC, 'full'), tmp_path / 'work')
         assert f'{tmp_path}/{name}: cannot be written' in str(error) and '; 0.0 MB of 0 MB are free' in str(error)
 
+    def test_unreadable_data_in_the_work_folder(self, tmp_path, monkeypatch):
+        """The work folder may have everything in it; that it is closed itself remains an error of writing."""
+        folder, image, closed = tmp_path / 'data', tmp_path / 'data/1.jpg', set()
+        folder.mkdir()
+        image.touch()
+        monkeypatch.setattr(os, 'access', lambda path, mode: Path(path) not in closed)  # root reads everything
+        for place, path, is_writing in ((None, image, True), (image, image, False), (folder, folder / '2.jpg', False),
+                                        (tmp_path, tmp_path / 'epoch_1.pth', True)):
+            closed.clear()
+            closed.add(place)
+            error = self.explained(PermissionError(errno.EACCES, 'Permission denied', str(path)), tmp_path)
+            assert ('cannot be written' in str(error)) == is_writing and str(path) in str(error)
+
     @pytest.mark.parametrize('error', [
         PermissionError(errno.EACCES, 'denied', '/data/images/1.jpg'),
         PermissionError(errno.EACCES, 'denied'),

@@ -1,6 +1,7 @@
 """Tells which file could not be written, on which disk, and what to do."""
 
 import errno
+import os
 import os.path as osp
 import shutil
 import tempfile
@@ -34,11 +35,17 @@ def _room(path: str) -> str:
     return f'{usage.free / 2**20:.1f} MB of {usage.total / 2**20:.0f} MB are free on the disk at {_mount_point(path)}'
 
 
+def _is_unreadable(path: str, work_dir: str) -> bool:
+    """Tell whether a file below the work folder, or the folder that it is in, is there but cannot be read."""
+    place = _existing(path)
+    return osp.commonpath([place, work_dir]) != place and not os.access(place, os.R_OK)
+
+
 @contextmanager
 def explain_disk_errors(work_dir: str) -> Iterator[None]:
     """Make one clear error of a full disk and of a work folder that cannot be written.
 
-    Other errors pass, as those of data that cannot be read.
+    Other errors pass, as those of data that cannot be read, also if the data are in the work folder.
 
     Args:
         work_dir (str): Folder that the run writes to.
@@ -57,7 +64,8 @@ def explain_disk_errors(work_dir: str) -> Iterator[None]:
                 path = min(folders, key=lambda place: shutil.disk_usage(_existing(place)).free)
             message = (f'{path}: cannot be written: {error.strerror}; {_room(path)}; make room, or give '
                        'another --work-dir, and go on with --resume from the last checkpoint, which is whole')
-        elif error.errno in NOT_WRITABLE and path is not None and osp.commonpath([path, folder]) in (path, folder):
+        elif (error.errno in NOT_WRITABLE and path is not None and osp.commonpath([path, folder]) in (path, folder)
+              and not _is_unreadable(path, folder)):
             message = (f'{path}: cannot be written: {error.strerror}; make the work folder {folder} writable, or give '
                        'another --work-dir')
         else:
