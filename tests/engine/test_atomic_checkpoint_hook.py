@@ -3,7 +3,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, Iterator, Optional
 
 import pytest
 import torch
@@ -14,36 +14,32 @@ from mmengine.runner import find_latest_checkpoint, save_checkpoint
 
 
 class FolderRunner:
-    """What the hook needs of a runner; its checkpoints have the step and the message hub in them."""
+    """What the hook needs of a runner; its checkpoints have the epoch and the message hub in them."""
 
     def __init__(self, work_dir: Path, checkpoint: Optional[dict] = None) -> None:
         self.work_dir = str(work_dir)
         self.logger = MMLogger.get_current_instance()
         self.message_hub = MessageHub(f'hub of {work_dir}')
-        self.step = 0
+        self.epoch = self.iter = 0
         if checkpoint is not None:
-            self.step = checkpoint['meta']['epoch']
+            self.epoch = checkpoint['meta']['epoch']
             self.message_hub.load_state_dict(checkpoint['message_hub'])
 
-    @property
-    def epoch(self) -> int:
-        return self.step - 1  # in mmengine, epochs count from 0 while they run
-
-    iter = epoch
-
     def save_checkpoint(self, out_dir: str, filename: str, file_client_args=None, *, meta, backend_args, **kwargs):
-        state = dict(meta=meta, message_hub=self.message_hub.state_dict(), weights=torch.full((1000, ), self.step))
+        weights = torch.full((1000, ), meta['epoch'])
+        state = dict(meta=meta, message_hub=self.message_hub.state_dict(), weights=weights)
         save_checkpoint(state, f'{out_dir}/{filename}', file_client_args, backend_args)
 
 
 def train(work_dir: Path, max_epochs: int, checkpoint: Optional[dict] = None, **hook_cfg) -> None:
-    """Count epochs, with a checkpoint after each."""
+    """Count epochs, with a checkpoint after each and a validation that gives more each time, in AP and in AR."""
     runner = FolderRunner(work_dir, checkpoint)
     hook = HOOKS.build(dict(dict(type='AtomicCheckpointHook', interval=1), **hook_cfg))
     hook.before_train(runner)
-    while runner.step < max_epochs:
-        runner.step += 1
+    while runner.epoch < max_epochs:
         hook.after_train_epoch(runner)
+        runner.epoch += 1
+        hook.after_val_epoch(runner, dict(AP=runner.epoch, AR=runner.epoch))
 
 
 def load(path: Path) -> dict:
@@ -54,7 +50,7 @@ def load(path: Path) -> dict:
 
 def load_all(work_dir: Path) -> Dict[int, dict]:
     """Load all checkpoints, by epoch."""
-    return {int(path.stem[6:]): load(path) for path in work_dir.glob('*.pth')}
+    return {int(path.stem[6:]): load(path) for path in work_dir.glob('epoch_*.pth')}
 
 
 def names(work_dir: Path) -> list:
@@ -77,15 +73,26 @@ def test_resuming_with_fewer_to_keep(tmp_path):
 
 def test_the_same_step_twice(tmp_path):
     """As mmengine does when a validation gives the best result so far."""
-    runner = FolderRunner(tmp_path)
-    hook = HOOKS.build(dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP', rule='greater'))
-    hook.before_train(runner)
-    for runner.step in (1, 2):
-        hook.after_train_epoch(runner)
-        runner.step += 1  # the epoch has ended when it validates
-        hook.after_val_epoch(runner, dict(AP=runner.step))
+    train(tmp_path, 2, max_keep_ckpts=1, save_best='AP', rule='greater')
     assert names(tmp_path) == ['best_AP_epoch_2.pth', 'epoch_2.pth', 'last_checkpoint']
-    assert torch.load(tmp_path / 'epoch_2.pth')['message_hub']['runtime_info']['best_score'] == 3
+    assert load(tmp_path / 'epoch_2.pth')['message_hub']['runtime_info']['best_score'] == 2
+
+
+@pytest.mark.parametrize('keys', [['AP'], ['AP', 'AR']])
+def test_best_checkpoints(tmp_path, keys):
+    """A worse result changes nothing, the same epoch once more replaces the file, a better one removes it."""
+    runner = FolderRunner(tmp_path)
+    hook = HOOKS.build(dict(type='AtomicCheckpointHook', save_best=keys, rule='greater'))
+    hook.before_train(runner)
+    for epoch, score, best in ((1, 5, 1), (1, 6, 1), (2, 3, 1), (3, 4, 1), (4, 7, 4), (5, 7, 4), (6, 8, 6)):
+        runner.epoch = epoch
+        hook.after_val_epoch(runner, dict(AP=score, AR=score))
+        assert names(tmp_path) == [f'best_{key}_epoch_{best}.pth' for key in keys]
+    # Each metric for itself.
+    hook.after_val_epoch(runner, dict(AP=9, AR=0))
+    runner.epoch = 7
+    hook.after_val_epoch(runner, dict(AP=0, AR=9))
+    assert names(tmp_path) == ['best_AP_epoch_6.pth', *(['best_AR_epoch_7.pth'] if 'AR' in keys else [])]
 
 
 def test_half_written_files_are_removed(tmp_path):
@@ -124,28 +131,40 @@ def die_at(operation: int, folder: Path) -> None:
     sys.addaudithook(audit)
 
 
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills forked processes')
-@pytest.mark.parametrize('keep', [1, 2])
-def test_killed_at_every_operation(tmp_path, monkeypatch, keep):
-    """Whatever was about to happen to a file: nothing is lost, and resuming tidies up."""
-    monkeypatch.setattr(os, 'fsync', lambda number: None)  # a kill does not need it, and it takes long
-    epochs = keep + 1
-    lost_work = set()
+def killed_trainings(tmp_path: Path, max_epochs: int, **hook_cfg) -> Iterator[tuple]:
+    """Kill a training at its first, second, ... operation; gives its folder and the checkpoint to resume from."""
     for operation in itertools.count(1):
         work_dir = tmp_path / str(operation)
         work_dir.mkdir()
         child = os.fork()
         if child == 0:
             die_at(operation, work_dir)
-            train(work_dir, epochs, max_keep_ckpts=keep)
+            train(work_dir, max_epochs, **hook_cfg)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status == 0:
             break  # it took fewer operations
         assert os.WTERMSIG(status) == signal.SIGKILL
-        checkpoints = load_all(work_dir)
         last = find_latest_checkpoint(str(work_dir))
-        checkpoint = load(Path(last)) if last is not None else None
+        yield work_dir, load(Path(last)) if last is not None else None
+
+
+@pytest.fixture
+def without_fsync(monkeypatch) -> None:
+    """A kill does not need it, and it takes long."""
+    monkeypatch.setattr(os, 'fsync', lambda number: None)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills forked processes')
+@pytest.mark.usefixtures('without_fsync')
+@pytest.mark.parametrize('keep', [1, 2])
+def test_killed_at_every_operation(tmp_path, keep):
+    """Whatever was about to happen to a file: nothing is lost, and resuming tidies up."""
+    epochs = keep + 1
+    operations, lost_work = 0, set()
+    for work_dir, checkpoint in killed_trainings(tmp_path, epochs, max_keep_ckpts=keep):
+        operations += 1
+        checkpoints = load_all(work_dir)
         epoch = checkpoint['meta']['epoch'] if checkpoint else 0
         # A checkpoint that is whole counts as the last one, except in the moment before it is named.
         assert max(checkpoints, default=0) - epoch in (0, 1)
@@ -155,4 +174,25 @@ def test_killed_at_every_operation(tmp_path, monkeypatch, keep):
         train(work_dir, epochs, checkpoint, max_keep_ckpts=keep)
         assert names(work_dir) == [*(f'epoch_{i}.pth' for i in range(2, epochs + 1)), 'last_checkpoint']
     # Each epoch opens and renames a checkpoint and last_checkpoint and looks for what is left over; one is removed.
-    assert operation - 1 == 6 * epochs + 1 and lost_work == {0, 1}
+    assert operations == 6 * epochs + 1 and lost_work == {0, 1}
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills forked processes')
+@pytest.mark.usefixtures('without_fsync')
+@pytest.mark.parametrize('keys', [['AP'], ['AP', 'AR']])
+def test_killed_while_the_best_is_replaced(tmp_path, keys):
+    """The best checkpoint that the last one knows of is there and whole, whenever the training was killed."""
+    hook_cfg = dict(max_keep_ckpts=1, save_best=keys, rule='greater')
+    seen = set()
+    for work_dir, checkpoint in killed_trainings(tmp_path, 2, **hook_cfg):
+        info = checkpoint['message_hub']['runtime_info'] if checkpoint else {}
+        best = [Path(path) for name, path in info.items() if name.startswith('best_ckpt')]
+        assert len(best) in (0, len(keys))
+        for path in best:
+            load(path)
+        seen.add((checkpoint['meta']['epoch'] if checkpoint else 0, *(path.stem[-1] for path in best)))
+        train(work_dir, 3, checkpoint, **hook_cfg)
+        found = set(names(work_dir))
+        assert {*(f'best_{key}_epoch_3.pth' for key in keys), 'epoch_3.pth', 'last_checkpoint'} <= found
+    # The last checkpoint is written again when it is known to be the best.
+    assert seen == {(0, ), (1, ), (1, *'1' * len(keys)), (2, *'1' * len(keys)), (2, *'2' * len(keys))}

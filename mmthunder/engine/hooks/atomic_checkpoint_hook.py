@@ -2,6 +2,7 @@
 
 import os.path as osp
 from pathlib import Path
+from typing import Optional
 
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process, master_only
@@ -22,8 +23,9 @@ class AtomicCheckpointHook(CheckpointHook):
     checkpoint from the first one on. Checkpoints in other storages than local folders are written by the
     storage's own backend.
 
-    As in mmengine, a previous best checkpoint (``save_best``) is removed before the new one is written, and a
-    validation that is killed is not repeated on resuming; ``mim test`` gives its result.
+    The previous best checkpoint (``save_best``), too, is removed after the new one is written; a kill between the two
+    lets both stay. As in mmengine, a validation that is killed is not repeated on resuming; ``mim test`` gives its
+    result.
 
     Takes the arguments of :class:`~mmengine.hooks.CheckpointHook`.
     """
@@ -66,6 +68,29 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             AtomicBackend().put(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
             for old_step in outdated:
-                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old_step))
-                if self.file_backend.isfile(path):
-                    self.file_backend.remove(path)
+                self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old_step)))
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Save a checkpoint that is the best one so far, and remove the previous best one."""
+        if not self.save_best:
+            return
+        # mmengine removes the files that it finds named here before it writes new ones.
+        if len(self.key_indicators) == 1:
+            previous, self.best_ckpt_path = self.best_ckpt_path, None
+            super()._save_best_checkpoint(runner, metrics)
+            self.best_ckpt_path = self._replace(previous, self.best_ckpt_path)
+        else:
+            paths, self.best_ckpt_path_dict = self.best_ckpt_path_dict, dict.fromkeys(self.best_ckpt_path_dict)
+            super()._save_best_checkpoint(runner, metrics)
+            for key, path in paths.items():
+                self.best_ckpt_path_dict[key] = self._replace(path, self.best_ckpt_path_dict[key])
+
+    def _replace(self, old: Optional[str], new: Optional[str]) -> Optional[str]:
+        """Remove the previous best checkpoint if there is a new one; returns the one that stays."""
+        if new and old and new != old and is_main_process():
+            self._remove(old)
+        return new or old
+
+    def _remove(self, path: str) -> None:
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
