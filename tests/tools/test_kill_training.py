@@ -2,6 +2,7 @@ import argparse
 import copy
 import os
 import re
+import shutil
 import time
 from types import ModuleType
 from typing import List, Optional, TextIO
@@ -69,9 +70,10 @@ class Forked:
 
 @pytest.fixture
 def cfg(tiny_cfg):
-    """5 epochs of 2 iterations."""
+    """5 epochs of 2 iterations, with the best checkpoint kept aside."""
     tiny_cfg.train_dataloader.dataset.indices = 4
     tiny_cfg.train_cfg.update(max_epochs=5, val_interval=2)
+    tiny_cfg.default_hooks.checkpoint.save_best = 'coco/bbox_mAP'
     for loader in (tiny_cfg.train_dataloader, tiny_cfg.val_dataloader, tiny_cfg.test_dataloader):
         loader.num_workers = 0
     return tiny_cfg
@@ -83,7 +85,7 @@ def run(kill_training, cfg, build_runner, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(kill_training, 'launch', lambda command, out: Forked(list(command), out, cfg, build_runner))
 
     def call(*args: str) -> tuple:
-        code = kill_training.main(['some_config.py', '--work-dir', str(tmp_path / 'killed'), *args])
+        code = kill_training.main([cfg.filename, '--work-dir', str(tmp_path / 'killed'), *args])
         return code, capsys.readouterr().out
 
     return call
@@ -103,16 +105,23 @@ def test_killed_and_resumed(run, tmp_path):
         assert f'{part} of epoch_5.pth: equal' in output
     assert re.search(r'^test: coco/bbox_mAP \S+, coco/bbox_mAP_50 \S+: equal$', output, re.M)
     assert len(list((folder / 'killed').glob('[0-9]*/'))) > 2
+    for name in ('whole', 'killed'):
+        assert list((folder / name).glob('best_coco_bbox_mAP_epoch_*.pth'))
 
 
 @pytest.fixture
 def training(kill_training, tmp_path):
-    """A folder with the checkpoints of steps 2 and 4."""
+    """A folder with the checkpoints of steps 2 and 4, of which the first one is the best."""
     folder = tmp_path / 'run'
     folder.mkdir()
+    best = folder / 'best_AP_epoch_1.pth'
     for epoch in (1, 2):
-        state = dict(dict.fromkeys(kill_training.COMPARED, {}), meta=dict(iter=2 * epoch))
+        state = dict(
+            dict.fromkeys(kill_training.COMPARED, {}),
+            meta=dict(iter=2 * epoch),
+            message_hub=dict(runtime_info=dict(best_score=0.5, best_ckpt=str(best))))
         torch.save(state, folder / f'epoch_{epoch}.pth')
+    torch.save(dict(meta=dict(iter=2), state_dict={}), best)
     (folder / 'last_checkpoint').write_text(str(folder / 'epoch_2.pth'))
     return kill_training.Training('some_config.py', [], folder)
 
@@ -144,9 +153,22 @@ class TestCheck:
             f'last_checkpoint names {training.work_dir}/epoch_2.pth; before, it named the checkpoint of step 4'
         ]
 
+    def test_best_file(self, check, training):
+        """A kill may let the previous one stay; one that has no successor is lost."""
+        best, previous = (training.work_dir / f'best_AP_epoch_{i}.pth' for i in (1, 0))
+        shutil.copy(best, previous)
+        seen = training.look()
+        assert check(seen) == []
+        previous.unlink()
+        assert check(seen) == []
+        best.unlink()
+        assert check(seen) == [f'{best}, the best checkpoint, is lost']
+
     def test_incomplete_file(self, check, training):
-        torch.save(dict(meta=dict(iter=4), state_dict={}, optimizer={}, param_schedulers=[]),
-                   training.work_dir / 'epoch_2.pth')
+        path = training.work_dir / 'epoch_2.pth'
+        state = torch.load(path)
+        del state['random_state']
+        torch.save(state, path)
         assert check(training.look()) == [f'{training.work_dir}/epoch_2.pth: has no random_state']
 
     @pytest.mark.parametrize('content', ['', 'epoch_1.pth', None])
@@ -186,8 +208,18 @@ def test_logs(kill_training, tmp_path):
     assert kill_training.compare_logs(whole, other) == ['iteration of step 1.loss', 'step 2 was never logged']
 
 
-def test_bad_arguments(kill_training, tmp_path, capsys):
-    for args, message in ((['--kills', '0'], '--kills 0: expected at least 1'), ([], f'{tmp_path} exists; remove it')):
-        with pytest.raises(SystemExit):
-            kill_training.main(['some_config.py', '--work-dir', str(tmp_path), *args])
-        assert message in capsys.readouterr().err
+@pytest.mark.parametrize(('config', 'args', 'message'), [
+    (__file__, ['--kills', '0'], '--kills 0: expected at least 1'),
+    (__file__, [], '{} exists; remove it'),
+    ('nowhere/config.py', [], 'error: nowhere/config.py: no such file; expected the path of a config'),
+])
+def test_bad_arguments(kill_training, tmp_path, capsys, config, args, message):
+    with pytest.raises(SystemExit):
+        kill_training.main([config, '--work-dir', str(tmp_path), *args])
+    assert message.format(tmp_path) in capsys.readouterr().err
+
+
+def test_no_folder_without_a_config(kill_training, tmp_path):
+    with pytest.raises(SystemExit):
+        kill_training.main(['nowhere/config.py', '--work-dir', str(tmp_path / 'killed')])
+    assert not (tmp_path / 'killed').exists()

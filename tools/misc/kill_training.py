@@ -15,7 +15,8 @@ After each kill
 
 - every checkpoint loads, without executing anything in it;
 - the newest checkpoint is not older than any seen before the kill;
-- ``last_checkpoint`` names a checkpoint that is there and no older than the one it named before.
+- ``last_checkpoint`` names a checkpoint that is there and no older than the one it named before,
+- the best checkpoint that this one knows of, with ``save_best``, is there.
 
 At the end every line of the logs (losses, learning rates, validations), the last checkpoint's weights, optimizer,
 schedulers and random states, and the AP by ``mim test`` have to equal the undisturbed training's, bit for bit. Exits
@@ -258,18 +259,27 @@ class Check:
             checkpoints = self.training.checkpoints()
         except ValueError as error:
             return [str(error)]
-        problems = [f'{path}: has no {key}' for path in checkpoints for key in COMPARED if key not in checkpoints[path]]
-        steps = {path: checkpoint['meta']['iter'] for path, checkpoint in checkpoints.items()}
+        # The best checkpoint is not to be resumed from.
+        steps = {
+            path: checkpoint['meta']['iter']
+            for path, checkpoint in checkpoints.items() if not path.name.startswith('best_')
+        }
+        problems = [f'{path}: has no {key}' for path in steps for key in COMPARED if key not in checkpoints[path]]
         last = self.training.last_checkpoint()
         newest, named = max(steps.values(), default=0), steps.get(last, 0)
         if newest < self.newest:
             problems.append(f'the checkpoint of step {self.newest} is lost; the newest is of step {newest}')
         # While one is written and named, the oldest may go; the newest seen must be there.
-        gone = sorted(seen.checkpoints - {path.name for path in steps}, key=number)
+        gone = sorted(seen.checkpoints - {path.name for path in checkpoints}, key=number)
         if gone and number(gone[-1]) > max((number(path.name) for path in steps), default=0):
             problems.append(f'{gone[-1]} is lost')
         if named < self.named or last is not None and last not in steps:
             problems.append(f'last_checkpoint names {last}; before, it named the checkpoint of step {self.named}')
+        info = checkpoints[last]['message_hub']['runtime_info'] if last in steps else {}
+        problems += [
+            f'{path}, the best checkpoint, is lost' for key, path in info.items()
+            if key.startswith('best_ckpt') and not Path(path).exists()
+        ]
         self.newest, self.named = newest, named
         return problems
 
@@ -403,6 +413,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parser.parse_args(argv)
     if args.kills < 1:
         parser.error(f'--kills {args.kills}: expected at least 1')
+    if not Path(args.config).is_file():
+        parser.error(f'{args.config}: no such file; expected the path of a config')
     try:
         args.work_dir.mkdir(parents=True)
     except FileExistsError:
@@ -415,7 +427,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         whole.train()
         seconds = measure(whole)
         print(', '.join(f'{stage} {value:.2f} s' for stage, value in seconds.items()))
-        steps = sorted(checkpoint['meta']['iter'] for checkpoint in whole.checkpoints().values())
+        steps = sorted({checkpoint['meta']['iter'] for checkpoint in whole.checkpoints().values()})
         if len(steps) < 2:
             parser.error('the training keeps fewer than two checkpoints; train longer, or save and keep more')
         # A kill near the end would leave nothing to resume.
