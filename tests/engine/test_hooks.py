@@ -1,7 +1,9 @@
 import copy
 import random
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -142,23 +144,35 @@ class TestRandomStateHook:
         hook.after_val(None)
         assert draw() == expected
 
-    def test_seed_worker(self):
-        """Follows torch's seed of the worker, which differs from epoch to epoch."""
-        draws = []
-        for seed in (5, 5, 2**40 + 5):
-            torch.manual_seed(seed)
-            seed_worker(0)
-            draws.append((random.random(), np.random.rand()))
-        assert draws[0] == draws[1]
-        torch.manual_seed(6)
+    @staticmethod
+    def draw_in_worker(seed: int) -> tuple:
+        torch.manual_seed(seed)
         seed_worker(0)
-        assert (random.random(), np.random.rand()) != draws[0]
+        return random.random(), np.random.rand()
+
+    def test_seed_worker(self):
+        """Follows torch's seed of the worker, which differs from epoch to epoch and may have 64 bits."""
+        first = self.draw_in_worker(5)
+        assert self.draw_in_worker(5) == first and self.draw_in_worker(2**40 + 5) == first
+        assert all(a != b for a, b in zip(self.draw_in_worker(6), first))
+
+    def test_seed_worker_of_another_process(self, monkeypatch):
+        """A forked worker has the process group, a spawned one the environment only."""
+        first = self.draw_in_worker(5)
+        monkeypatch.setattr('mmthunder.engine.hooks.random_state_hook.get_rank', lambda: 1)
+        forked = self.draw_in_worker(5)
+        assert all(a != b for a, b in zip(forked, first))
+        monkeypatch.undo()
+        monkeypatch.setenv('RANK', '1')
+        assert self.draw_in_worker(5) == forked
+        monkeypatch.setenv('RANK', '0')
+        assert self.draw_in_worker(5) == first
 
 
 class TestCheckpointFitHook:
 
     @staticmethod
-    def load(state_dict: dict, kind: str = 'test', wrap: bool = True) -> None:
+    def load(state_dict: dict, kind: str = 'test', wrap: bool = True, schedulers: Optional[list] = None, **others):
         """Compare with a model of 8 keys: four fully connected layers."""
         model = nn.Sequential(*(nn.Linear(3, 3) for _ in range(4)))
         # mmengine keeps the loop's config until it needs the loop, so a test has a dict here.
@@ -166,20 +180,39 @@ class TestCheckpointFitHook:
             model=model,
             _train_loop=dict(max_epochs=1) if kind == 'test' else object(),
             _resume=kind == 'resume',
-            _load_from='work_dirs/other.pth')
+            _load_from='work_dirs/other.pth',
+            param_schedulers=schedulers)
         HOOKS.build(dict(type='CheckpointFitHook')).after_load_checkpoint(
             runner,
-            dict(state_dict=state_dict) if wrap else state_dict)
+            dict(others, state_dict=state_dict) if wrap else state_dict)
 
     @staticmethod
     def weights() -> dict:
         return nn.Sequential(*(nn.Linear(3, 3) for _ in range(4))).state_dict()
 
     @pytest.mark.parametrize('wrap', [True, False])
-    @pytest.mark.parametrize('kind', ['test', 'resume', 'fine-tune'])
+    @pytest.mark.parametrize('kind', ['test', 'fine-tune'])
     def test_fits(self, kind, wrap):
         self.load(self.weights(), kind, wrap)
         self.load({f'module.{key}': value for key, value in self.weights().items()}, kind, wrap)
+
+    def test_resuming_needs_the_training(self):
+        """mmengine would start anew what is not there, or fail for want of a key."""
+        state = dict(meta={}, message_hub={}, optimizer={}, param_schedulers=[])
+        self.load(self.weights(), 'resume', schedulers=[object()], **state)
+        remedy = '; resume from one named epoch_ or iter_, or give it as load_from without --resume'
+        for key in state:
+            others = {other: value for other, value in state.items() if other != key}
+            with pytest.raises(ValueError, match=f'^work_dirs/other.pth: this checkpoint has no {key} to .*{remedy}'):
+                self.load(self.weights(), 'resume', schedulers=[object()], **others)
+        for wrap in (True, False):
+            with pytest.raises(ValueError, match='no meta and no message_hub and no optimizer to resume from') as error:
+                self.load(self.weights(), 'resume', wrap)
+            assert '\n' not in str(error.value)
+        # A training at one learning rate has no schedulers.
+        del state['param_schedulers']
+        for schedulers in (None, []):
+            self.load(self.weights(), 'resume', schedulers=schedulers, **state)
 
     @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
     @pytest.mark.parametrize('kind', ['test', 'resume', 'fine-tune'])
@@ -259,9 +292,11 @@ class TestTraining:
         tiny_cfg.default_hooks.checkpoint.max_keep_ckpts = -1
         return tiny_cfg
 
-    @pytest.mark.parametrize('num_workers', [0, 1])
-    def test_resumed_is_uninterrupted(self, cfg, build_runner, tmp_path, num_workers):
+    @pytest.mark.parametrize(('num_workers', 'save_best'), [(0, None), (1, 'coco/bbox_mAP')])
+    def test_resumed_is_uninterrupted(self, cfg, build_runner, tmp_path, num_workers, save_best):
         cfg.train_dataloader.num_workers = num_workers
+        # Where a validation gives the best result so far, mmengine saves the last checkpoint once more.
+        cfg.default_hooks.checkpoint.save_best = save_best
         losses, runner = self.train(cfg, build_runner)
         assert len(losses) == 12 and len(set(losses.values())) == 12
         weights = copy.deepcopy(runner.model.state_dict())
@@ -269,6 +304,7 @@ class TestTraining:
 
         cfg.work_dir = str(tmp_path / 'interrupted')
         before, _ = self.train(cfg, build_runner, stop_at=5)  # in the second epoch
+        assert len(list(Path(cfg.work_dir).glob('best_*.pth'))) == (save_best is not None)
         cfg.resume = True
         after, runner = self.train(cfg, build_runner)
         assert sorted(before) == list(range(6)) and sorted(after) == list(range(4, 12))
@@ -319,6 +355,18 @@ class TestTraining:
         expected = runner.message_hub.get_scalar('val/coco/bbox_mAP').current()
         cfg.load_from = f'{cfg.work_dir}/epoch_1.pth'
         assert build_runner(cfg).test()['coco/bbox_mAP'] == pytest.approx(expected)
+
+    def test_best_checkpoints_are_not_resumed_from(self, cfg, build_runner, tmp_path):
+        cfg.train_cfg.max_epochs = 1
+        cfg.default_hooks.checkpoint.save_best = 'coco/bbox_mAP'
+        self.train(cfg, build_runner)
+        best = f'{cfg.work_dir}/best_coco_bbox_mAP_epoch_1.pth'
+        bare = tmp_path / 'bare.pth'
+        torch.save(torch.load(best, weights_only=True)['state_dict'], bare)
+        cfg.train_cfg.max_epochs, cfg.resume = 2, True
+        for cfg.load_from, missing in ((best, 'optimizer and no param_schedulers'), (str(bare), 'meta and no mess')):
+            with pytest.raises(ValueError, match=f'^{cfg.load_from}: this checkpoint has no {missing}'):
+                build_runner(cfg).train()
 
     def test_checkpoints_of_other_models(self, cfg, build_runner, tmp_path):
         cfg.train_cfg.max_epochs = 1

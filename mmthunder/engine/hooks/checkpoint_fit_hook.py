@@ -1,4 +1,4 @@
-"""Refuses checkpoints of another architecture and of a training that has diverged."""
+"""Refuses checkpoints that do not fit the model, have diverged, or cannot be resumed from."""
 
 import re
 from typing import List, Optional
@@ -57,18 +57,28 @@ class CheckpointFitHook(Hook):
     mmengine loads what fits and logs the rest, so a test with the wrong file runs and reports an AP
     of 0. Testing and resuming need every key; ``load_from``, which starts a fine-tuning, needs at least
     half of the model's keys, so that heads with other class counts can start anew.
+
+    Nor does mmengine tell when it resumes from a file without optimizer or schedulers, such as the best
+    checkpoint, and starts these anew. Resuming needs all that a training has saved.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the keys and shapes.
+        """Compare the keys and shapes, and look for the training's state on resuming.
 
         Raises:
-            ValueError: If the checkpoint does not fit the model, or a weight is not finite.
+            ValueError: If the checkpoint does not fit the model, a weight is not finite, or training cannot go on
+                from it.
         """
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # as mmengine's loader does
             model = model.module
         fine_tuning = runner._train_loop is not None and not isinstance(runner._train_loop, dict) and not runner._resume
         misfit = describe_misfit(model, checkpoint, 0.5 if fine_tuning else 0.)
+        if not misfit and runner._resume:
+            needed = ['meta', 'message_hub', 'optimizer', *(['param_schedulers'] if runner.param_schedulers else [])]
+            missing = [key for key in needed if key not in checkpoint]
+            if missing:
+                misfit = (f'this checkpoint has no {" and no ".join(missing)} to resume from; resume from one named '
+                          'epoch_ or iter_, or give it as load_from without --resume to start anew from its weights')
         if misfit:
             raise ValueError(f'{runner._load_from or find_latest_checkpoint(runner.work_dir)}: {misfit}')

@@ -1,5 +1,6 @@
 """Random states in checkpoints, so that resuming repeats the uninterrupted run."""
 
+import os
 import random
 from typing import Optional
 
@@ -45,8 +46,10 @@ def seed_worker(worker_id: int) -> None:
     Args:
         worker_id (int): Number of the worker; already part of torch's seed.
     """
-    # All processes of a job have the same seed; mmengine, too, tells them apart by rank.
-    seed = (torch.initial_seed() + 1000 * get_rank()) % 2**32
+    # All processes of a job have the same seed; mmengine, too, tells them apart by rank. A spawned worker is in no
+    # process group, but has the launcher's environment.
+    rank = get_rank() or int(os.environ.get('RANK', 0))
+    seed = (torch.initial_seed() + 1000 * rank) % 2**32
     np.random.seed(seed)
     random.seed(seed)
 
@@ -73,8 +76,8 @@ class RandomStateHook(Hook):
         self._before_val: Optional[dict] = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the random states to the checkpoint."""
-        checkpoint['random_state'] = _capture()
+        """Add the training's random states to the checkpoint, also while it validates (``save_best``)."""
+        checkpoint['random_state'] = self._before_val or _capture()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the random states from a checkpoint that training resumes from."""
