@@ -1,11 +1,16 @@
 """The deployment tools in order, on a narrow detector: export, quantise, compare."""
 
+import copy
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from mmthunder.apis import load_detector
+from mmthunder.runtime import Detections
 
 
 @pytest.fixture
@@ -20,8 +25,8 @@ def tool(load_tool):
 
 @pytest.fixture
 def config(tiny_cfg: Config, tmp_path):
-    tiny_cfg.dump(tmp_path / 'tiny.py')
-    return tmp_path / 'tiny.py'
+    tiny_cfg.dump(tmp_path / 'tiny.json')
+    return tmp_path / 'tiny.json'
 
 
 def test_tools(tool, load_tool, config, tmp_path, capsys):
@@ -44,6 +49,57 @@ def test_tools(tool, load_tool, config, tmp_path, capsys):
         assert [output.shape for output in call()] == [(1, 100, 4), (1, 100), (1, 100)]
 
 
+@pytest.fixture
+def compare_truth(tool, load_tool, tmp_path, monkeypatch, capsys):
+    """A function that compares a detector which finds what is annotated with itself; returns the rows of its table."""
+
+    def compare(cfg: Config, *args) -> list:
+        dataset = DATASETS.build(copy.deepcopy(cfg.test_dataloader.dataset))
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+        annotated = {cv2.imread(info['img_path']).tobytes(): info['instances'] for info in infos}
+
+        def detect(_, image: np.ndarray) -> Detections:
+            instances = annotated[image.tobytes()]
+            boxes = np.array([instance['bbox'] for instance in instances], np.float32)
+            labels = np.array([instance['bbox_label'] for instance in instances])
+            return Detections(boxes, np.ones(len(labels), np.float32), labels)
+
+        monkeypatch.setattr(load_tool('deployment/compare_backends.py'), 'detect', detect)
+        cfg.dump(tmp_path / 'tiny.json')
+        torch.save(load_detector(cfg).state_dict(), tmp_path / 'tiny.pth')
+        assert tool('compare_backends', tmp_path / 'tiny.json', tmp_path / 'tiny.pth', *args) == 0
+        return [line.split(' | ')[1:] for line in capsys.readouterr().out.split('\n') if line.startswith('| ')]
+
+    return compare
+
+
+def test_limit(tiny_cfg, compare_truth):
+    """The images that are left out do not lower the AP."""
+    header, _, *rows = compare_truth(tiny_cfg, '--limit', 1)
+    assert header[:2] == ['coco/bbox_mAP', 'coco/bbox_mAP_50']
+    assert [row[:2] for row in rows] == [['1.000', '1.000']] * 2
+
+
+def test_voc(tiny_cfg, compare_truth, repo, tmp_path):
+    voc = Config.fromfile(repo / 'configs/thundernet/snet49_voc.py')
+    tiny_cfg.model.roi_head.bbox_head.num_classes = 20
+    tiny_cfg.test_dataloader, tiny_cfg.test_evaluator = voc.test_dataloader, voc.test_evaluator
+    tiny_cfg.test_dataloader.dataset.data_root = str(tmp_path)
+    for folder in ('ImageSets/Main', 'Annotations', 'JPEGImages'):
+        (tmp_path / 'VOC2007' / folder).mkdir(parents=True)
+    (tmp_path / 'VOC2007/ImageSets/Main/test.txt').write_text('000001\n000002\n')
+    for name, label in (('000001', 'cat'), ('000002', 'dog')):
+        image = np.random.randint(0, 256, (48, 64, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f'VOC2007/JPEGImages/{name}.jpg'), image)
+        (tmp_path / f'VOC2007/Annotations/{name}.xml').write_text(
+            '<annotation><size><width>64</width><height>48</height><depth>3</depth></size>'
+            f'<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>40</xmax>'
+            '<ymax>30</ymax></bndbox></object></annotation>')
+    header, _, *rows = compare_truth(tiny_cfg)
+    assert header[:2] == ['pascal_voc/mAP', 'pascal_voc/AP50']
+    assert [row[:3] for row in rows] == [['1.000', '1.000', '4']] * 2
+
+
 def test_errors(tool, config, tmp_path, capsys):
     (tmp_path / 'no_model.onnx').write_text('no model')
     for suffix in ('.onnx', '.xml'):
@@ -60,6 +116,7 @@ def test_errors(tool, config, tmp_path, capsys):
     for args, message in (
         (['export_onnx', config, '--output', 'a.onnx', '--batch', 'x'], "--batch x must be a number from 1 or 'dyn"),
         (['export_onnx', config, '--output', 'a.onnx', '--batch', '0'], '--batch 0 must be a number from 1'),
+        (['compare_backends', config, 'a.pth', '--limit', '0'], '--limit 0 must be at least 1'),
         (['quantize', config, 'a.onnx', '--output', 'a.txt'], 'must end with .onnx'),
         (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count 0 must be at least 1')):
         with pytest.raises(SystemExit):
