@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
+from mmdet.models.task_modules import DeltaXYWHBBoxCoder
 from torch import Tensor, nn
 
 from mmthunder.apis import Agreement, detect, use_fixed_size, use_greedy_nms
@@ -19,9 +20,12 @@ from mmthunder.models.backbones.snet import SNet, SNetBlock
 from mmthunder.models.detectors import ThunderNet
 from mmthunder.models.layers import PSRoIAlign
 from mmthunder.runtime import Detector
+from mmthunder.utils.whole_files import whole_files
 
+from .nms import check_supported as check_nms
 from .onnx_file import DisagreementError, InputSpec, make_metadata
 
+FILES = ('features.param', 'features.bin', 'head.param', 'head.bin', 'detector.json')
 # The share of detections that may have no partner where weights are rounded to 16 bits.
 FP16_UNMATCHED = 0.2
 
@@ -90,7 +94,8 @@ def check_supported(detector: nn.Module) -> None:
     """Refuse detectors of other forms.
 
     Raises:
-        NotImplementedError: If the detector is not a ThunderNet of an SNet and a fully connected head.
+        NotImplementedError: If the detector is not a ThunderNet of an SNet and a fully connected head, or has another
+            NMS or decoding of boxes than :mod:`mmthunder.runtime.two_stage`.
     """
     head = getattr(getattr(detector, 'roi_head', None), 'bbox_head', None)
     known = isinstance(detector, ThunderNet) and isinstance(detector.backbone, SNet)
@@ -99,6 +104,11 @@ def check_supported(detector: nn.Module) -> None:
         (head.num_shared_convs, head.num_cls_convs, head.num_cls_fcs, head.num_reg_convs, head.num_reg_fcs)):
         raise NotImplementedError('export: ncnn takes a ThunderNet with an SNet, a sigmoid RPN and a head of shared '
                                   'fully connected layers; use tools/deployment/export_onnx.py for others')
+    check_nms(detector)
+    for coder, name in ((detector.rpn_head.bbox_coder, 'rpn_head'), (head.bbox_coder, 'roi_head.bbox_head')):
+        if type(coder).decode is not DeltaXYWHBBoxCoder.decode or not coder.clip_border or coder.add_ctr_clamp:
+            raise NotImplementedError(f'export: model.{name}.bbox_coder is not of the kind that ncnn takes: '
+                                      'DeltaXYWHBBoxCoder with clip_border=True and add_ctr_clamp=False')
 
 
 def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_length: bool = False) -> None:
@@ -127,6 +137,42 @@ def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_leng
         raise RuntimeError(f'export: pnnx could not write {path}.bin:\n{result.stdout[-2000:]}')
 
 
+def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> None:
+    """Write the networks and ``detector.json``, as :func:`export_ncnn` has them, without a comparison."""
+    fused = fuse_conv_bn(copy.deepcopy(detector)).eval()
+    roi_layer: PSRoIAlign = fused.roi_head.bbox_roi_extractor.roi_layers[0]
+    preprocessor, rpn, head = fused.data_preprocessor, fused.rpn_head, fused.roi_head.bbox_head
+    divisor = preprocessor.pad_size_divisor
+    width, height = (side + -side % divisor for side in spec.scale)
+    _convert(FeatureNetwork(fused), torch.rand(1, 3, height, width), folder / 'features', fp16)
+    _convert(HeadNetwork(head), torch.rand(rpn.test_cfg.max_per_img, head.shared_fcs[0].in_features), folder / 'head',
+             fp16, any_length=True)
+    metadata = make_metadata(detector, spec)
+    settings = dict(
+        metadata=metadata,
+        preprocess=dict(
+            bgr_to_rgb=preprocessor._channel_conversion,
+            mean=metadata['mean'] or [0.] * 3,
+            std=metadata['std'] or [1.] * 3,
+            pad_size_divisor=divisor,
+            pad_value=preprocessor.pad_value),
+        rpn=dict(
+            base_anchors=rpn.prior_generator.base_anchors[0].tolist(),
+            stride=rpn.prior_generator.strides[0],
+            means=rpn.bbox_coder.means,
+            stds=rpn.bbox_coder.stds,
+            nms_pre=rpn.test_cfg.nms_pre if rpn.test_cfg.nms_pre > 0 else None,
+            iou_threshold=rpn.test_cfg.nms.iou_threshold,
+            max_per_img=rpn.test_cfg.max_per_img,
+            min_bbox_size=rpn.test_cfg.get('min_bbox_size', -1)),
+        ps_roi_align={
+            key: getattr(roi_layer, key)
+            for key in ('output_size', 'spatial_scale', 'sampling_ratio', 'pool_mode', 'aligned', 'min_size')
+        },
+        head=dict(means=head.bbox_coder.means, stds=head.bbox_coder.stds))
+    (folder / 'detector.json').write_text(json.dumps(settings, indent=1))
+
+
 def export_ncnn(detector: ThunderNet,
                 output: Union[str, Path],
                 spec: InputSpec,
@@ -146,7 +192,7 @@ def export_ncnn(detector: ThunderNet,
 
     Raises:
         DisagreementError: If a detection has no partner, or with ``fp16`` more than a fifth of them within
-            2 px and a score of 0.01; ``detector.json`` is not written then.
+            2 px and a score of 0.01; nothing is written then.
         NotImplementedError: If ncnn cannot run the detector.
         ValueError: If the size is not fixed.
     """
@@ -154,47 +200,15 @@ def export_ncnn(detector: ThunderNet,
     if spec.dynamic or spec.batch != 1:
         raise ValueError('export: the networks of ncnn have one size and take one image; give --shape HEIGHT WIDTH')
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    fused = fuse_conv_bn(copy.deepcopy(detector)).eval()
-    roi_layer: PSRoIAlign = fused.roi_head.bbox_roi_extractor.roi_layers[0]
-    preprocessor, rpn, head = fused.data_preprocessor, fused.rpn_head, fused.roi_head.bbox_head
-    divisor = preprocessor.pad_size_divisor
-    width, height = (side + -side % divisor for side in spec.scale)
-    _convert(FeatureNetwork(fused), torch.rand(1, 3, height, width), output / 'features', fp16)
-    _convert(HeadNetwork(head), torch.rand(rpn.test_cfg.max_per_img, head.shared_fcs[0].in_features), output / 'head',
-             fp16, any_length=True)
-    settings = dict(
-        metadata=make_metadata(detector, spec),
-        preprocess=dict(
-            bgr_to_rgb=preprocessor._channel_conversion,
-            mean=preprocessor.mean.flatten().tolist(),
-            std=preprocessor.std.flatten().tolist(),
-            pad_size_divisor=divisor,
-            pad_value=preprocessor.pad_value),
-        rpn=dict(
-            base_anchors=rpn.prior_generator.base_anchors[0].tolist(),
-            stride=rpn.prior_generator.strides[0],
-            means=rpn.bbox_coder.means,
-            stds=rpn.bbox_coder.stds,
-            nms_pre=rpn.test_cfg.nms_pre if rpn.test_cfg.nms_pre > 0 else None,
-            iou_threshold=rpn.test_cfg.nms.iou_threshold,
-            max_per_img=rpn.test_cfg.max_per_img,
-            min_bbox_size=rpn.test_cfg.get('min_bbox_size', -1)),
-        ps_roi_align={
-            key: getattr(roi_layer, key)
-            for key in ('output_size', 'spatial_scale', 'sampling_ratio', 'pool_mode', 'aligned', 'min_size')
-        },
-        head=dict(means=head.bbox_coder.means, stds=head.bbox_coder.stds))
-    path = output / 'detector.json'
-    path.write_text(json.dumps(settings, indent=1))
     reference = use_fixed_size(use_greedy_nms(detector), spec.scale)
     # Rounded weights change scores in the third digit, and with that, now and then, which box an NMS keeps.
     agreement = Agreement(box_tolerance=2., score_tolerance=1e-2) if fp16 else Agreement()
-    runtime = Detector(path, 'ncnn')
-    for image, found in zip(images, runtime.detect(images)):
-        agreement.add(detect(reference, image), found)
-    if agreement.unmatched > (FP16_UNMATCHED * agreement.detections if fp16 else 0):
-        path.unlink()
-        raise DisagreementError(f'export: the networks and the detector disagree, so {path} is not written: '
-                                f'{agreement}')
+    with whole_files(output, FILES) as folder:
+        _write(detector, folder, spec, fp16)
+        runtime = Detector(folder / 'detector.json', 'ncnn')
+        for image, found in zip(images, runtime.detect(images)):
+            agreement.add(detect(reference, image), found)
+        if agreement.unmatched > (FP16_UNMATCHED * agreement.detections if fp16 else 0):
+            raise DisagreementError(f'export: the networks and the detector disagree, so {output} is not written: '
+                                    f'{agreement}')
     return agreement

@@ -4,10 +4,23 @@ from typing import Callable, Dict, Tuple
 
 import torch
 import torch.nn.functional as F
+from mmdet.models.detectors import TwoStageDetector
 from onnxscript import BOOL, FLOAT
 from onnxscript import opset18 as op
 from torch import Tensor
 from torchvision.ops import nms
+
+
+def check_supported(detector: TwoStageDetector) -> None:
+    """Refuse detectors with another NMS than that of each class; soft-NMS is replaced by it.
+
+    Raises:
+        NotImplementedError: If the RPN or the RoI head has another one.
+    """
+    for cfg, name in ((detector.rpn_head.test_cfg.nms, 'rpn'), (detector.roi_head.test_cfg.nms, 'rcnn')):
+        if cfg.type not in ('nms', 'soft_nms') or cfg.get('class_agnostic', False):
+            raise NotImplementedError(f'export: test_cfg.{name}.nms is {dict(cfg)}; exported detectors have NMS of '
+                                      "each class, dict(type='nms', iou_threshold=...)")
 
 
 @torch.library.custom_op('mmthunder::nms_mask', mutates_args=())

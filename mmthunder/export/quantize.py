@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from mmthunder.runtime import Detector
+from mmthunder.utils.whole_files import whole_files
 
 # Layers whose results are logits and box deltas, which need more than 256 steps.
 OUTPUT_LAYERS = ('rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg')
@@ -50,16 +51,18 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
             batch = next(batches, None)
             return None if batch is None else dict(images=batch)
 
-    quantize_static(
-        model,
-        output,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=['Conv', 'Gemm'],
-        nodes_to_exclude=_output_nodes(onnx.load(model)),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8)
+    output = Path(output)
+    with whole_files(output.parent, [output.name]) as folder:
+        quantize_static(
+            model,
+            folder / output.name,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=['Conv', 'Gemm'],
+            nodes_to_exclude=_output_nodes(onnx.load(model)),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8)
 
 
 def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
@@ -91,4 +94,6 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
         subset_size=len(images),
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=_output_nodes(proto) + arithmetic, validate=False))
-    openvino.save_model(quantized, output, compress_to_fp16=False)
+    output = Path(output)
+    with whole_files(output.parent, [output.with_suffix('.bin').name, output.name]) as folder:
+        openvino.save_model(quantized, folder / output.name, compress_to_fp16=False)

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from mmthunder.models.backbones import SNet
 
+from .nms import check_supported as check_nms
 from .nms import nms_mask, select_detections, top_k
 from .preprocess import preprocess
-from .roi_features import check_supported, roi_features
+from .roi_features import check_supported as check_roi_features
+from .roi_features import roi_features
 from .unshuffled_stage import UnshuffledStage
 
 # A logit that no anchor has: it stands for anchors that a small map does not have.
@@ -43,11 +45,8 @@ class TwoStageGraph(nn.Module):
         if detector.roi_head.with_mask:
             raise NotImplementedError('export: the graph gives boxes, and this detector has a mask head; set '
                                       'model.roi_head.mask_head=None')
-        for cfg, name in ((detector.rpn_head.test_cfg.nms, 'rpn'), (detector.roi_head.test_cfg.nms, 'rcnn')):
-            if cfg.type not in ('nms', 'soft_nms') or cfg.get('class_agnostic', False):
-                raise NotImplementedError(f'export: test_cfg.{name}.nms is {dict(cfg)}; the graph has NMS of each '
-                                          "class, dict(type='nms', iou_threshold=...)")
-        check_supported(detector.roi_head.bbox_roi_extractor)
+        check_nms(detector)
+        check_roi_features(detector.roi_head.bbox_roi_extractor)
         self.detector = fuse_conv_bn(copy.deepcopy(detector))
         if isinstance(detector.backbone, SNet):
             stages = self.detector.backbone.stages

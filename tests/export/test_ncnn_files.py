@@ -1,10 +1,13 @@
+import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from mmdet.models.task_modules import LegacyDeltaXYWHBBoxCoder
 
 from mmthunder.apis import Agreement, detect
-from mmthunder.export import DisagreementError, InputSpec
+from mmthunder.export import DisagreementError, InputSpec, ncnn_files
 from mmthunder.export.ncnn_files import ShuffledBlock, check_supported, export_ncnn
 from mmthunder.models.backbones.snet import SHUFFLES, SNetBlock
 from mmthunder.runtime import Detections, Detector, ModelFileError
@@ -26,6 +29,8 @@ def packages():
 @pytest.mark.parametrize('recipe', ['paper', 'release'])
 def test_export(make_detector, images, tmp_path, recipe):
     options = {} if recipe == 'paper' else dict(
+        data_preprocessor__mean=None,  # no normalisation
+        data_preprocessor__std=None,
         roi_head__bbox_head__num_shared_fcs=2,
         roi_head__bbox_head__reg_class_agnostic=False,
         roi_head__bbox_roi_extractor__roi_layer=dict(
@@ -44,6 +49,7 @@ def test_export(make_detector, images, tmp_path, recipe):
 
     # Where nothing is proposed, nothing is found.
     settings = json.loads((tmp_path / 'detector.json').read_text())
+    assert (settings['preprocess']['std'] == [1, 1, 1]) is (settings['metadata']['std'] is None) is (recipe != 'paper')
     settings['rpn']['min_bbox_size'] = 1000
     (tmp_path / 'detector.json').write_text(json.dumps(settings))
     runtime = Detector(tmp_path / 'detector.json', threads=1)
@@ -67,10 +73,27 @@ def test_half_precision(make_detector, images, tmp_path, monkeypatch):
         boxes, scores, labels = detect(*args)
         return Detections(boxes + 5, scores, labels)
 
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr('mmthunder.export.ncnn_files.detect', detect_elsewhere)
-    with pytest.raises(DisagreementError, match='detector.json is not written'):
+    with pytest.raises(DisagreementError, match='disagree, so .* is not written'):
         export_ncnn(detector, tmp_path, spec, images, fp16=True)
-    assert not (tmp_path / 'detector.json').exists()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_error_of_pnnx(make_detector, images, tmp_path, monkeypatch):
+    """Where the head cannot be converted, the features of the earlier export stay too."""
+    (tmp_path / 'features.bin').write_text('earlier')
+
+    def fail(module: torch.nn.Module, inputs: torch.Tensor, path: Path, *args, **kwargs) -> None:
+        if path.name == 'head':
+            raise RuntimeError('pnnx')
+        path.with_suffix('.bin').write_text('new')
+
+    monkeypatch.setattr(ncnn_files, '_convert', fail)
+    detector = make_detector()
+    with pytest.raises(RuntimeError, match='pnnx'):
+        export_ncnn(detector, tmp_path, InputSpec.from_config(detector.cfg), images)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['earlier']
 
 
 def test_errors(make_detector, tmp_path):
@@ -79,6 +102,18 @@ def test_errors(make_detector, tmp_path):
         export_ncnn(detector, tmp_path, InputSpec.from_config(detector.cfg, dynamic=True), [])
     with pytest.raises(NotImplementedError, match='ncnn takes a ThunderNet'):
         check_supported(detector.backbone)
+    coder = detector.roi_head.bbox_head.bbox_coder
+    for name, value in (('clip_border', False), ('add_ctr_clamp', True)):
+        unclipped = copy.deepcopy(detector)
+        setattr(unclipped.roi_head.bbox_head.bbox_coder, name, value)
+        with pytest.raises(NotImplementedError, match='roi_head.bbox_head.bbox_coder is not .* clip_border=True'):
+            check_supported(unclipped)
+    detector.rpn_head.bbox_coder = LegacyDeltaXYWHBBoxCoder(coder.means, coder.stds)
+    with pytest.raises(NotImplementedError, match='rpn_head.bbox_coder is not'):
+        check_supported(detector)
+    detector.roi_head.test_cfg.nms.class_agnostic = True
+    with pytest.raises(NotImplementedError, match='test_cfg.rcnn.nms is'):
+        check_supported(detector)
     (tmp_path / 'detector.json').write_text('{}')
     with pytest.raises(ModelFileError, match='not a detector of tools/deployment/export_ncnn.py'):
         Detector(tmp_path / 'detector.json')

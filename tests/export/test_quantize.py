@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -26,7 +28,13 @@ def mean_best_score(path, images) -> float:
     return float(np.mean([found.scores[0] for found in Detector(path, threads=1).detect(images)]))
 
 
-def test_quantize(model, calibration, images, tmp_path):
+def interrupted(model: object, output: Path, *args, **kwargs) -> None:
+    output.write_text('half')
+    output.with_suffix('.bin').write_text('half')
+    raise KeyboardInterrupt
+
+
+def test_quantize(model, calibration, images, tmp_path, monkeypatch):
     """Both runtimes' files run with the metadata of the original; its best scores stay near."""
     expected = mean_best_score(model, images)
     output = tmp_path / 'int8.onnx'
@@ -43,13 +51,25 @@ def test_quantize(model, calibration, images, tmp_path):
     assert Detector(output).classes == Detector(model).classes
     assert mean_best_score(output, images) == pytest.approx(expected, abs=0.1)
 
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    monkeypatch.setattr('onnxruntime.quantization.quantize_static', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_onnxruntime(model, output, calibration)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
     pytest.importorskip('nncf')
     output = tmp_path / 'int8.xml'
     quantize_openvino(model, output, calibration)
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {*before, 'int8.xml', 'int8.bin'}
     text = output.read_text()
     assert text.count('type="FakeQuantize"') > 20 and 'element_type="i8"' in text
     assert Detector(output).classes == Detector(model).classes
     assert mean_best_score(output, images) == pytest.approx(expected, abs=0.1)
+    monkeypatch.setattr('nncf.quantize', lambda graph, *args, **kwargs: graph)
+    monkeypatch.setattr('openvino.save_model', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_openvino(model, output, calibration)
+    assert output.read_text() == text and output.with_suffix('.bin').stat().st_size > 4
 
 
 def test_every_size(model, tmp_path):
