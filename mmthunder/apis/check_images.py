@@ -1,5 +1,6 @@
 """Images to compare or to time detectors on."""
 
+import sys
 from typing import List, Optional, Sequence
 
 import cv2
@@ -10,6 +11,8 @@ from mmengine.config import Config
 
 def check_images(cfg: Config, paths: Optional[Sequence[str]], count: int) -> List[np.ndarray]:
     """Read the given images, or the first ones of the config's test set, or draw some if that is not there.
+
+    A line on stderr tells of drawn ones.
 
     Args:
         cfg (Config): The config.
@@ -26,7 +29,8 @@ def check_images(cfg: Config, paths: Optional[Sequence[str]], count: int) -> Lis
         try:
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
             paths = [dataset.get_data_info(i)['img_path'] for i in range(min(count, len(dataset)))]
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            print(f'warning: no test set ({error}); drawn images are taken instead', file=sys.stderr)
             return _draw(count)
     images = [cv2.imread(path) for path in paths]
     for path, image in zip(paths, images):

@@ -134,7 +134,9 @@ def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_leng
         ]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode or not Path(f'{path}.bin').is_file():
-        raise RuntimeError(f'export: pnnx could not write {path}.bin:\n{result.stdout[-2000:]}')
+        last_line = result.stdout.strip().split('\n')[-1]
+        raise RuntimeError(f'export: pnnx could not write {path}.bin (exit code {result.returncode}, last line: '
+                           f'{last_line!r})')
 
 
 def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> None:

@@ -5,17 +5,21 @@ import pytest
 from mmthunder.apis import check_images
 
 
-def test_first_of_the_test_set(tiny_cfg, shapes):
+def test_first_of_the_test_set(tiny_cfg, shapes, capsys):
     images = check_images(tiny_cfg, None, 2)
     assert len(images) == 2
     assert np.array_equal(images[1], cv2.imread(str(shapes / 'val/000001.jpg')))
     assert len(check_images(tiny_cfg, None, 99)) == 4
+    assert capsys.readouterr().err == ''
 
 
-def test_drawn_without_a_data_set(tiny_cfg, tmp_path):
+def test_drawn_without_a_data_set(tiny_cfg, tmp_path, capsys):
     """Always the same ones, different from each other, with areas of one colour on the noise."""
     tiny_cfg.test_dataloader.dataset.data_root = str(tmp_path / 'missing')
     images = check_images(tiny_cfg, None, 3)
+    warning = capsys.readouterr().err
+    assert warning.startswith('warning: no test set') and str(tmp_path / 'missing') in warning
+    assert warning.endswith('drawn images are taken instead\n')
     assert [(image.shape, image.dtype) for image in images] == [((240, 320, 3), np.uint8)] * 3
     assert all(np.array_equal(*pair) for pair in zip(images, check_images(tiny_cfg, None, 3)))
     assert not np.array_equal(images[0], images[1])

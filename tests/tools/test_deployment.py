@@ -1,6 +1,8 @@
 """The deployment tools in order, on a narrow detector: export, quantise, compare."""
 
 import copy
+import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -9,8 +11,9 @@ import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from mmthunder.apis import load_detector
+from mmthunder.apis import Agreement, load_detector
 from mmthunder.runtime import Detections
+from mmthunder.runtime.sessions import open_session
 
 
 @pytest.fixture
@@ -116,9 +119,50 @@ def test_errors(tool, config, tmp_path, capsys):
     for args, message in (
         (['export_onnx', config, '--output', 'a.onnx', '--batch', 'x'], "--batch x must be a number from 1 or 'dyn"),
         (['export_onnx', config, '--output', 'a.onnx', '--batch', '0'], '--batch 0 must be a number from 1'),
+        (['export_onnx', config, '--output', 'a.onnx', '--count', '0'], '--count 0 must be at least 1'),
+        (['export_onnx', config, '--output', 'a.onnx', '--shape', '64', '0'], '--shape 64 0 must be at least 1 1'),
+        (['export_ncnn', config, '--output', 'a', '--count', '-1'], '--count -1 must be at least 1'),
+        (['export_ncnn', config, '--output', 'a', '--shape', '0', '64'], '--shape 0 64 must be at least 1 1'),
         (['compare_backends', config, 'a.pth', '--limit', '0'], '--limit 0 must be at least 1'),
         (['quantize', config, 'a.onnx', '--output', 'a.txt'], 'must end with .onnx'),
         (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count 0 must be at least 1')):
         with pytest.raises(SystemExit):
             tool(*args)
         assert message in capsys.readouterr().err
+
+
+def test_missing_packages(tool, load_tool, config, tmp_path, monkeypatch, capsys):
+    """One line that names the package."""
+    for name in ('nncf', 'pnnx', 'onnxruntime'):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / 'a.onnx').touch()
+
+    def export_onnx(*args) -> None:
+        open_session(tmp_path / 'a.onnx', 'onnxruntime')
+
+    monkeypatch.setattr(load_tool('deployment/export_onnx.py'), 'export_onnx', export_onnx)
+    for args, package in ((('quantize', config, tmp_path / 'a.onnx', '--output', tmp_path / 'a.xml'), 'nncf'),
+                          (('export_ncnn', config, '--output', tmp_path / 'ncnn'), 'pnnx'),
+                          (('export_onnx', config, '--output', tmp_path / 'b.onnx'), 'onnxruntime')):
+        assert tool(*args) == 1
+        error = capsys.readouterr().err
+        assert error.startswith('error: ') and package in error and error.count('\n') == 1
+
+
+def test_unreadable_training_image(tool, config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cv2, 'imread', lambda path: None)
+    assert tool('quantize', config, tmp_path / 'a.onnx', '--output', tmp_path / 'b.onnx') == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.endswith('.jpg: not a readable image\n') and error.count('\n') == 1
+
+
+def test_ncnn(tool, load_tool, config, tmp_path, monkeypatch, capsys):
+    """What pnnx cannot convert is one line; a comparison of nothing is told."""
+    pnnx = pytest.importorskip('pnnx')
+    monkeypatch.setattr(pnnx, 'EXEC_PATH', shutil.which('false'))
+    assert tool('export_ncnn', config, '--output', tmp_path / 'ncnn') == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: export: pnnx could not write') and error.count('\n') == 1
+    monkeypatch.setattr(load_tool('deployment/export_ncnn.py'), 'export_ncnn', lambda *args: Agreement(images=4))
+    assert tool('export_ncnn', config, '--output', tmp_path / 'ncnn') == 0
+    assert capsys.readouterr().err == 'warning: there was nothing to compare; give --images with objects\n'

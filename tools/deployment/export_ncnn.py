@@ -15,7 +15,7 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from mmthunder.apis import check_images, load_detector
-from mmthunder.export import DisagreementError, InputSpec
+from mmthunder.export import InputSpec
 from mmthunder.export.ncnn_files import export_ncnn
 
 
@@ -32,18 +32,25 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--count', type=int, default=4, help='how many of the test set')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
     args = parser.parse_args(argv)
+    if args.count < 1:
+        parser.error(f'--count {args.count} must be at least 1')
+    if args.shape and min(args.shape) < 1:
+        parser.error(f'--shape {args.shape[0]} {args.shape[1]} must be at least 1 1')
     MMLogger.get_current_instance().setLevel('ERROR')
     try:
         detector = load_detector(args.config, args.checkpoint, args.cfg_options)
         spec = InputSpec.from_config(detector.cfg, args.shape)
         images = check_images(detector.cfg, args.images, args.count)
         agreement = export_ncnn(detector, args.output, spec, images, args.fp16)
-    except (OSError, ValueError, NotImplementedError, DisagreementError) as error:
+    # The last are pnnx's failure, what ncnn does not take, and networks that disagree with the detector.
+    except (OSError, ImportError, ValueError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in Path(args.output).glob('*.bin'))
     print(f'{args.output}: weights of {size / 1e6:.1f} MB')
     print(f'ncnn and PyTorch agree: {agreement}')
+    if not agreement.detections:
+        print('warning: there was nothing to compare; give --images with objects', file=sys.stderr)
     return 0
 
 

@@ -33,6 +33,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--threads', type=int, help="threads of ONNX Runtime; by default its own choice")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
     args = parser.parse_args(argv)
+    if args.count < 1:
+        parser.error(f'--count {args.count} must be at least 1')
+    if args.shape and min(args.shape) < 1:
+        parser.error(f'--shape {args.shape[0]} {args.shape[1]} must be at least 1 1')
     if args.batch != 'dynamic' and not (args.batch.isdecimal() and int(args.batch)):
         parser.error(f"--batch {args.batch} must be a number from 1 or 'dynamic'")
     MMLogger.get_current_instance().setLevel('ERROR')
@@ -42,7 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                                      None if args.batch == 'dynamic' else int(args.batch))
         images = check_images(detector.cfg, args.images, args.count)
         agreement = export_onnx(detector, args.output, spec, images, args.threads)
-    except (OSError, ValueError, NotImplementedError, DisagreementError) as error:
+    except (OSError, ImportError, ValueError, NotImplementedError, DisagreementError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     print(f'{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB')

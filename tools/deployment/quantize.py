@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-import cv2
 import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmthunder.apis import check_images
 from mmthunder.export.quantize import quantize_onnxruntime, quantize_openvino
 
 
@@ -29,7 +29,7 @@ def training_images(cfg: Config, count: int) -> list:
         dataset = dataset.dataset
     dataset = DATASETS.build(dataset)
     indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
-    return [cv2.imread(dataset.get_data_info(int(i))['img_path']) for i in indices]
+    return check_images(cfg, [dataset.get_data_info(int(i))['img_path'] for i in indices], count)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -50,7 +50,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         images = training_images(Config.fromfile(args.config), args.count)
         functions[output.suffix](args.model, output, images)
-    except (OSError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     # OpenVINO keeps the weights beside the graph.
