@@ -3,13 +3,14 @@
 import logging
 import math
 import reprlib
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, Objects365V1Dataset, Objects365V2Dataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
 
 from .annotation_error import LARGEST_PIXEL, AnnotationError
+from .class_list import check_class_list
 
 
 class Field(NamedTuple):
@@ -149,7 +150,7 @@ def find_unused(dataset: dict) -> List[Any]:
 
 
 class CheckedCOCO(COCO):
-    """mmdet's reader of COCO files, which checks what it has read before it indexes it.
+    """mmdet's reader of COCO files, which checks what it has read and the class list that is asked for.
 
     Args:
         annotation_file (str, optional): Path of the file. Defaults to None: no annotations.
@@ -186,6 +187,36 @@ class CheckedCOCO(COCO):
                 level=logging.WARNING)
         super().createIndex()
 
+    def get_cat_ids(self,
+                    cat_names: Sequence[str] = (),
+                    sup_names: Sequence[str] = (),
+                    cat_ids: Sequence[Any] = ()) -> List[Any]:
+        """List ids of categories, in the order of the file, in which mmdet numbers the labels.
 
-# The class itself is changed, so that data sets derived from it and configs that name it get the checks.
-CocoDataset.COCOAPI = CheckedCOCO
+        Args:
+            cat_names (Sequence[str]): Only those with these names: the class list of a data set, whose labels are
+                numbered in the same order if it is right. Defaults to ``()``: any.
+            sup_names (Sequence[str]): Only those with these names of supercategories. Defaults to ``()``: any.
+            cat_ids (Sequence): Only those with these ids. Defaults to ``()``: any.
+
+        Returns:
+            list: The ids.
+
+        Raises:
+            AnnotationError: If a name of the class list is not there or the order is another one. Without any
+                category in the file, there are no labels to be wrong.
+        """
+        ids = super().get_cat_ids(cat_names, sup_names, cat_ids)
+        if cat_names and self.cats:
+            counts = {category['name']: len(self.catToImgs.get(key, ())) for key, category in self.cats.items()}
+            check_class_list(self.annotation_file, cat_names, counts, 'categories')
+            names = tuple(self.cats[key]['name'] for key in ids)
+            if names != tuple(cat_names):
+                raise AnnotationError(
+                    f'{self.annotation_file}: metainfo lists the classes {tuple(cat_names)}, but mmdet numbers them in '
+                    f'the order of the categories; set dataset.metainfo=dict(classes={names})')
+        return ids
+
+
+# The classes themselves are changed, so that data sets derived from them and configs that name them get the checks.
+CocoDataset.COCOAPI = Objects365V1Dataset.COCOAPI = Objects365V2Dataset.COCOAPI = CheckedCOCO

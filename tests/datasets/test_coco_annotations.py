@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, Objects365V1Dataset, Objects365V2Dataset
 from mmengine.logging import MMLogger
 
 from mmthunder.datasets import AnnotationError
@@ -156,6 +156,63 @@ def test_what_is_not_used_is_told(data, tmp_path, caplog):
     assert [len(dataset.get_data_info(i)['instances']) for i in range(2)] == [0, 1]
     assert f'{path}: 6 of 7 annotations are not used' in caplog.text
     assert 'ids are [10, 11, 12, 13, 14, 15]' in caplog.text
+
+
+class TestClassList:
+
+    @staticmethod
+    def build(folder: Path, data: dict, kind: type = CocoDataset, **kwargs) -> CocoDataset:
+        return kind(ann_file=write(folder, data), data_prefix=dict(img='images'), pipeline=[], **kwargs)
+
+    def test_names_of_coco_in_another_order(self, data, tmp_path):
+        """As many as COCO has, but the labels would be those of other classes."""
+        data['annotations'] = []
+        data['categories'] = [dict(id=i, name=name) for i, name in enumerate(CocoDataset.METAINFO['classes'])]
+        assert len(self.build(tmp_path, data)) == 2
+        data['categories'].sort(key=lambda category: category['name'])
+        with pytest.raises(AnnotationError, match=r"^.*train.json: metainfo lists .*\(classes=\('airplane', 'apple', "):
+            self.build(tmp_path, data)
+
+    def test_objects365(self, data, tmp_path):
+        """mmdet sorts the categories of the first version's files."""
+        data['categories'].reverse()
+        for image in data['images']:
+            image['file_name'] = 'patch0/' + image['file_name']
+        metainfo = dict(classes=('cat', 'dog'))
+        dataset = self.build(tmp_path, data, Objects365V1Dataset, metainfo=metainfo)
+        assert [instance['bbox_label'] for instance in dataset.get_data_info(0)['instances']] == [0, 1]
+        with pytest.raises(AnnotationError, match=r"the order of the categories; .*\(classes=\('dog', 'cat'\)\)"):
+            self.build(tmp_path, data, Objects365V2Dataset, metainfo=metainfo)
+        data['categories'].reverse()
+        assert len(self.build(tmp_path, data, Objects365V2Dataset, metainfo=metainfo)) == 2
+        del data['annotations'][0]['bbox']
+        for kind in (Objects365V1Dataset, Objects365V2Dataset):
+            with pytest.raises(AnnotationError, match='bbox is missing'):
+                self.build(tmp_path, data, kind, metainfo=metainfo)
+
+    def test_classes_without_objects(self, data, tmp_path):
+        """The file lists its categories."""
+        data['annotations'] = []
+        assert len(self.build(tmp_path, data, metainfo=dict(classes=('cat', 'dog')))) == 2
+        with pytest.raises(AnnotationError, match=r"\['cow'\] of metainfo are not among the cat.* have \[\]"):
+            self.build(tmp_path, data, metainfo=dict(classes=('cat', 'dog', 'cow')))
+
+    def test_no_categories(self, data, tmp_path):
+        """A list of images alone has no labels that could be wrong."""
+        data.update(categories=[], annotations=[])
+        assert len(self.build(tmp_path, data)) == 2
+
+    @pytest.mark.parametrize(('classes', 'message'), [(('cat', ), "2 'dog'"), (('dog', ), "1 'cat'"),
+                                                      (('cat', 'dog'), None)])
+    def test_objects_of_other_classes_are_told(self, data, tmp_path, caplog, classes, message):
+        """Each category once, and those without objects not at all."""
+        data['categories'].append(dict(id=1, name='cow'))
+        logger = MMLogger.get_current_instance()
+        logger.setLevel(logging.WARNING)
+        logger.addHandler(caplog.handler)
+        self.build(tmp_path, data, metainfo=dict(classes=classes))
+        expected = f'{tmp_path}/train.json: objects that are not used, since metainfo does not list their classes: '
+        assert [record.getMessage() for record in caplog.records] == ([expected + message] if message else [])
 
 
 def test_large_files():

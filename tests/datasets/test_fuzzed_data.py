@@ -38,7 +38,9 @@ def folder(tmp_path_factory) -> Path:
     for name in 'abc':
         image = np.random.default_rng(ord(name)).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         cv2.imwrite(str(root / f'JPEGImages/{name}.jpg'), image)
-    (root / 'list.txt').write_text('a\n')
+    (root / 'Annotations/b.xml').write_bytes(ET.tostring(make_voc()))
+    # The second has all classes, whatever is done to the first.
+    (root / 'list.txt').write_text('a\nb\n')
     return root
 
 

@@ -1,3 +1,4 @@
+import logging
 import re
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from mmdet.datasets import VOCDataset, XMLDataset
+from mmengine.logging import MMLogger
 
 from mmthunder.datasets import AnnotationError
 from mmthunder.datasets.voc_annotations import check_annotation
@@ -108,8 +110,26 @@ def test_wrong_file_in_a_data_set(voc, tmp_path):
         build(voc, VOCDataset)
 
 
-@pytest.mark.parametrize('content', [b'', b'no image'])
+@pytest.mark.parametrize('content', [b'', b'no image', None])
 def test_unreadable_image_without_a_size(voc, content):
-    (voc / 'JPEGImages/a.jpg').write_bytes(content)
-    with pytest.raises(AnnotationError, match='a.xml: has no size, and the image JPEGImages/a.jpg is not readable'):
+    path = voc / 'JPEGImages/a.jpg'
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(AnnotationError, match='a.xml: has no size, and the image JPEGImages/a.jpg is missing or not r'):
         build(voc, XMLDataset)
+
+
+def test_objects_of_other_classes_are_told(voc, caplog):
+    """A name that is spelt in two ways, behind the first file that has all classes."""
+    logger = MMLogger.get_current_instance()
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(caplog.handler)
+    build(voc, XMLDataset)
+    assert not caplog.records
+    (voc / 'list.txt').write_text('a\nb\nc\n')
+    others = CAT.replace('cat', 'Cat'), CAT.replace('cat', 'cow')
+    for name, objects in dict(b=others[0] + CAT, c=others[0] + others[1]).items():
+        (voc / f'Annotations/{name}.xml').write_text(f'<annotation>{SIZE}{objects}</annotation>')
+    dataset = build(voc, XMLDataset)
+    assert sum(len(info['instances']) for info in map(dataset.get_data_info, range(3))) == 2
+    message, = (record.getMessage() for record in caplog.records)
+    assert message.startswith(f'{voc}/list.txt: objects that are not used, ') and message.endswith(": 2 'Cat', 1 'cow'")

@@ -84,7 +84,7 @@ def test_training(tool, tiny_cfg, tmp_path, capsys):
     assert usages[3].workers - usages[1].workers < 10e6
     # The trainer's allocator settles by some 10 MB in so few steps.
     assert usages[3].trainer - usages[1].trainer < 50e6
-    assert 'wrote 2000 images with 5 objects each' in output and 'to check the class list' in output
+    assert 'wrote 2000 images with 5 objects each' in output and 'loaded 2000 images in ' in output
     assert [line.split(' | ')[0] for line in output.splitlines() if line.startswith('| ')] == [
         '| epoch', '| ---', '| 1', '| 2', '| 3', '| 4'
     ]

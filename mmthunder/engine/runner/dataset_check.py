@@ -1,14 +1,12 @@
-"""Tells when a data set has no image, and when a class list or an evaluator does not match its annotations."""
+"""Tells when a data set has no image, and when an evaluator does not read the annotations of its data set."""
 
 import filecmp
 import os.path as osp
-import xml.etree.ElementTree as ET
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, Tuple
 
-from mmdet.datasets import CocoDataset, XMLDataset
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import load
 from torch.utils.data import Dataset
 
 
@@ -41,11 +39,20 @@ def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dic
             yield from base_dataset_cfgs(child, f'{key}.{name}')
 
 
-def _refuse_empty(base: BaseDataset) -> None:
-    if not len(base):
-        raise ValueError(f'{base.ann_file}: no image is left; the file lists none, or filter_cfg {base.filter_cfg} '
-                         f'leaves out all of them: those without objects of {base.metainfo.get("classes")} '
-                         '(filter_empty_gt) and those that are small (min_size)')
+def check_not_empty(dataset: Dataset) -> None:
+    """Look for data sets without an image, in which an endless sampler would look for one without end.
+
+    Args:
+        dataset (Dataset): A data set, possibly wrapped; those not derived from mmengine's are not checked.
+
+    Raises:
+        ValueError: If there is no image.
+    """
+    for base in base_datasets(dataset):
+        if isinstance(base, BaseDataset) and not len(base):
+            raise ValueError(f'{base.ann_file}: no image is left; the file lists none, or filter_cfg {base.filter_cfg} '
+                             f'leaves out all of them: those without objects of {base.metainfo.get("classes")} '
+                             '(filter_empty_gt) and those that are small (min_size)')
 
 
 def check_images(cfg: Any) -> None:
@@ -66,60 +73,7 @@ def check_images(cfg: Any) -> None:
             except UnicodeDecodeError as error:
                 raise ValueError(f'{base.ann_file}: not readable as text ({error}); expected a name of an image in '
                                  'each line, in UTF-8') from None
-            _refuse_empty(base)
-
-
-def _check_coco_classes(base: CocoDataset) -> None:
-    """Compare the class list with the categories of a COCO file, whose order is that of the labels."""
-    classes = tuple(base.metainfo['classes'])
-    if classes == CocoDataset.METAINFO['classes'] and len(base.cat_ids) == len(classes):
-        return  # COCO itself: not worth reading hundreds of megabytes twice
-    names = [category['name'] for category in load(base.ann_file, backend_args=base.backend_args)['categories']]
-    unused = [name for name in names if name not in classes]
-    _refuse_missing(base, [name for name in classes if name not in names], 'categories of', unused)
-    expected = tuple(name for name in names if name in classes)
-    if expected != classes:
-        raise ValueError(f'{type(base).__name__}: metainfo lists the classes {classes}, but mmdet numbers them as '
-                         f'{osp.normpath(base.ann_file)} does; set dataset.metainfo=dict(classes={expected})')
-
-
-def _check_voc_classes(base: XMLDataset) -> None:
-    """Look for the classes of the list among the objects, file by file until all have been seen."""
-    classes, names = base.metainfo['classes'], set()
-    for i in range(len(base)):
-        names.update(obj.findtext('name') for obj in ET.parse(base.get_data_info(i)['xml_path']).iter('object'))
-        if names.issuperset(classes):
-            return
-    unused = sorted(names.difference(classes))
-    # A class may have no object; a wrong name leaves a name of the files unused as well.
-    if unused:
-        _refuse_missing(base, [name for name in classes if name not in names], 'objects listed by', unused)
-
-
-def _refuse_missing(base: BaseDataset, missing: List[str], what: str, unused: List[str]) -> None:
-    if missing:
-        raise ValueError(f'{type(base).__name__}: the classes {missing} of metainfo are not among the {what} '
-                         f'{osp.normpath(base.ann_file)}, which has {unused} that metainfo does not; set '
-                         "dataset.metainfo=dict(classes=(...)) in the config and the head's num_classes to match")
-
-
-def check_classes(dataset: Dataset) -> None:
-    """Compare the class list with the annotations.
-
-    Args:
-        dataset (Dataset): A COCO or Pascal VOC data set, possibly wrapped; others are not checked.
-
-    Raises:
-        ValueError: If there is no image, a class of the list is not in the annotations while it should be, or
-            the classes of a COCO data set are not in the order of its file.
-    """
-    for base in base_datasets(dataset):
-        if isinstance(base, BaseDataset):
-            _refuse_empty(base)  # if it is not serialised, an endless sampler would look for an image without end
-        if isinstance(base, CocoDataset):
-            _check_coco_classes(base)
-        elif isinstance(base, XMLDataset):
-            _check_voc_classes(base)
+            check_not_empty(base)
 
 
 def check_evaluator(task: str, dataloader: Any, evaluator: Any) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmthunder.datasets import AnnotationError
 
-from .dataset_check import base_dataset_cfgs, check_classes, check_evaluator, check_images
+from .dataset_check import base_dataset_cfgs, check_evaluator, check_images, check_not_empty
 from .disk_errors import explain_disk_errors
 
 
@@ -129,5 +129,5 @@ class ThunderRunner(Runner):
         except ValueError:
             check_images(dataset_cfg)
             raise
-        check_classes(loader.dataset)
+        check_not_empty(loader.dataset)
         return loader
