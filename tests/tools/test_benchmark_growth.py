@@ -113,7 +113,13 @@ def test_command(tool, config, tmp_path, capsys):
     assert len(table) == 5 and table[2] == table[3] == table[4]
 
 
-def test_killed_process(tool, config, monkeypatch, capsys):
+@pytest.mark.parametrize(('error', 'message'), [
+    (BrokenProcessPool('ended abruptly'), 'BrokenProcessPool: ended abruptly'),
+    (torch.cuda.OutOfMemoryError('CUDA out of memory'), 'OutOfMemoryError: CUDA out of memory'),
+    (RuntimeError("DefaultCPUAllocator: can't allocate\nframe"), "RuntimeError: DefaultCPUAllocator: can't allocate"),
+    (MemoryError(), 'MemoryError: '),
+])
+def test_case_too_large(tool, config, monkeypatch, capsys, error, message):
     """The other cases go on."""
 
     class Pool:
@@ -130,7 +136,7 @@ def test_killed_process(tool, config, monkeypatch, capsys):
         def submit(self, function, config, case, *args) -> Future:
             future = Future()
             if case.batch == 2:
-                future.set_exception(BrokenProcessPool('ended abruptly'))
+                future.set_exception(error)
             else:
                 future.set_result(tool.Growth(10**7, [1.]))
             return future
@@ -138,7 +144,7 @@ def test_killed_process(tool, config, monkeypatch, capsys):
     monkeypatch.setattr(tool, 'ProcessPoolExecutor', Pool)
     tool.main([config, '--batch', '2', '1', '--sizes', '64', '--objects', '3', '--modes', 'training'])
     output = capsys.readouterr().out
-    assert 'failed: ended abruptly' in output
+    assert f'failed: {message}\n' in output and 'frame' not in output
     assert '| 2 | 64 | 10 | failed | - |' in output and '| 1 | 64 | 10 | 10 | 1.0 (1.0-1.0) |' in output
 
 

@@ -17,7 +17,6 @@ import logging
 import multiprocessing
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional
 
@@ -222,8 +221,9 @@ def main(argv: Optional[List[str]] = None) -> None:
             job = pool.submit(measure, args.config, case, args.device, args.threads, args.rounds, args.warmup)
             try:
                 results[case] = job.result()
-            except (BrokenProcessPool, torch.cuda.OutOfMemoryError) as error:  # a process too large may be killed
-                print(f'failed: {error}')
+            except (RuntimeError, MemoryError) as error:  # too large for torch, for numpy, or killed
+                reason, *_ = str(error).split('\n')
+                print(f'failed: {type(error).__name__}: {reason}')
                 results[case] = None
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else cpu_name()
     print(f'\n{Path(args.config).stem}; {name}; torch {torch.__version__}; {args.threads} thread(s); median and 10th '
