@@ -92,7 +92,7 @@ def test_let_pass(tool, tiny_cfg, monkeypatch, nms):
 
 def test_inference(tool, config):
     """In this process, which is not fresh; so only the images' own growth is sure."""
-    growth = tool.measure(config, tool.Case('inference', 2, 64, 10), 'cpu', 1, rounds=2, warmup=1)
+    growth = tool.measure(config, tool.Case('inference', 2, 64, 10), torch.device('cpu'), 1, rounds=2, warmup=1)
     assert len(growth.times) == 2 and min(growth.times) > 0
 
 
@@ -149,10 +149,10 @@ def test_case_too_large(tool, config, monkeypatch, capsys, error, message):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['--batch', '0'], '--batch 0: must be at least 1'),
-    (['--sizes', '320', '-1'], '--sizes -1: must be at least 1'),
-    (['--base', '1', '2', '0'], '--base 0: must be at least 1'),
-    (['--device', 'nonsense'], 'nonsense'),
+    (['--batch', '0'], '--batch: 0: must be at least 1'),
+    (['--sizes', '320', '-1'], '--sizes: -1: must be at least 1'),
+    (['--base', '1', '2', '0'], '--base: 0: must be at least 1'),
+    (['--device', 'nonsense'], '--device: nonsense: '),
     (['--modes', 'testing'], 'invalid choice'),
 ])
 def test_invalid_arguments(tool, config, capsys, arguments, message):
@@ -162,7 +162,10 @@ def test_invalid_arguments(tool, config, capsys, arguments, message):
     assert 'error: ' in error and message in error
 
 
-@pytest.mark.parametrize(('text', 'message'), [(None, 'other.py'), ('model = dict(type="SSD")', 'two-stage detector')])
+@pytest.mark.parametrize(('text', 'message'), [
+    (None, 'other.py'),
+    ('model = dict(type="SSD")', 'other.py: has no model.rpn_head'),
+])
 def test_invalid_config(tool, tmp_path, capsys, text, message):
     if text:
         (tmp_path / 'other.py').write_text(text)

@@ -24,7 +24,15 @@ def test_three_pictures(tool, tmp_path):
     assert (sheet == 255).sum() == sheet.size - 3 * 20 * 40 * 3
 
 
-def test_columns(tool, capsys):
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['there.png', '--columns', '0'], '--columns: 0: must be at least 1'),
+    (['there.png', 'missing.png'], 'pictures: missing.png: not a readable image'),
+    (['text.png'], 'pictures: text.png: not a readable image'),
+])
+def test_invalid_arguments(tool, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite('there.png', np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / 'text.png').write_text('text')
     with pytest.raises(SystemExit):
-        tool.main(['a.png', '--columns', '0'])
-    assert '--columns 0: give 1 or more' in capsys.readouterr().err
+        tool.main(arguments)
+    assert message in capsys.readouterr().err.splitlines()[-1]

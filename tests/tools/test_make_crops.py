@@ -96,6 +96,31 @@ def test_does_not_overwrite(make_crops, repo, shapes, crops, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ['crops']
 
 
+@pytest.mark.parametrize(('options', 'message'), [
+    (['--margin', '0'], '--margin 0.0: must be above 0'),
+    (['--min-side', '-1'], '--min-side -1.0: must be at least 0'),
+    (['--background', '-1'], '--background -1: must be at least 0'),
+    (['--seed', '-1'], '--seed -1: must be at least 0'),
+    (['--cfg-options', 'val_dataloader=None'], 'give a config with train_dataloader and val_dataloader'),
+])
+def test_invalid_arguments(make_crops, repo, tmp_path, capsys, options, message):
+    config = str(repo / 'configs/thundernet/snet49_shapes.py')
+    with pytest.raises(SystemExit):
+        make_crops.main([config, '--out', str(tmp_path / 'crops'), *options])
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('text', 'message'), [(None, 'other.py'), ('model = dict()', 'train_dataloader')])
+def test_invalid_config(make_crops, tmp_path, capsys, text, message):
+    if text:
+        (tmp_path / 'other.py').write_text(text)
+    with pytest.raises(SystemExit):
+        make_crops.main([str(tmp_path / 'other.py'), '--out', str(tmp_path / 'crops')])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert message in error and 'give a config with train_dataloader and val_dataloader' in error
+
+
 def test_unreadable_image_leaves_nothing(make_crops, repo, shapes, tmp_path):
     root = tmp_path / 'shapes'
     for path in shapes.rglob('*.*'):

@@ -109,6 +109,7 @@ def test_does_not_overwrite(make_shapes, tmp_path, capsys):
     ('--max-objects', '0', 'must be at least 1'),
     ('--size', '31', 'must be at least 32'),
     ('--train', '-1', 'must be at least 0'),
+    ('--seed', '-1', 'must be at least 0'),
     ('--empty-ratio', '1.5', 'must be from 0 to 1'),
 ])
 def test_invalid_arguments(make_shapes, tmp_path, capsys, option, value, message):

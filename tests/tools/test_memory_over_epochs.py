@@ -92,13 +92,22 @@ def test_training(tool, tiny_cfg, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['--epochs', '2'], '--epochs 2: must be at least 3'),
-    (['--workers', '0'], '--workers 0: must be at least 1'),
+    (['--epochs', '2'], '--epochs: 2: must be at least 3'),
+    (['--workers', '0'], '--workers: 0: must be at least 1'),
+    (['--threads', '0'], '--threads: 0: must be at least 1'),
 ])
 def test_invalid_arguments(tool, repo, capsys, arguments, message):
     with pytest.raises(SystemExit):
         tool.main([str(repo / 'configs/thundernet/snet49_shapes.py'), *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_no_training_set(tool, tiny_cfg, tmp_path, capsys):
+    tiny_cfg.train_dataloader = None
+    tiny_cfg.dump(tmp_path / 'tiny.py')
+    with pytest.raises(SystemExit):
+        tool.main([str(tmp_path / 'tiny.py')])
+    assert 'tiny.py: has no train_dataloader.dataset' in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(('name', 'message'), [('snet49_voc', 'must be one CocoDataset'), ('nothing', 'nothing.py')])

@@ -4,6 +4,31 @@ import sys
 import pytest
 
 
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['mmthunder/sums.py', '--timeout', '0'], '--timeout 0: must be at least 1'),
+    (['mmthunder/sums.py'], 'mmthunder is not in the current folder'),
+])
+def test_invalid_arguments(load_tool, tmp_path, monkeypatch, capsys, arguments, message):
+    pytest.importorskip('cosmic_ray', reason='needs requirements/mutation.txt')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        load_tool('misc/mutation.py').main(arguments)
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_missing_module(load_tool, tmp_path, monkeypatch, capsys):
+    pytest.importorskip('cosmic_ray', reason='needs requirements/mutation.txt')
+    tool = load_tool('misc/mutation.py')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tool, 'COPIED', ['sums.py'])
+    monkeypatch.setattr(tool.torch, 'set_num_threads', lambda threads: None)
+    monkeypatch.setattr(tool.gc, 'freeze', lambda: None)
+    (tmp_path / 'sums.py').write_text('')
+    with pytest.raises(SystemExit):
+        tool.main(['mmthunder/sums.py'])
+    assert 'mmthunder/sums.py: this file or its tests' in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_command(repo, tmp_path):
     """Of a sum that the tests see with 2 and 2 alone, product and power survive, and difference and others do not."""
     pytest.importorskip('cosmic_ray', reason='needs requirements/mutation.txt')

@@ -23,11 +23,11 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 import matplotlib
 import numpy as np
 import torch
+from arguments import TWO_STAGES, at_least, config_with, torch_device
 from benchmark_latency import cpu_name, detector_call, time_rounds
 from benchmark_train_step import random_batch, train_call
 from complexity import markdown, test_size
 from mmdet.models.detectors import TwoStageDetector
-from mmengine.config import Config
 from process_memory import PeakMemory
 
 from mmthunder.apis import load_detector, set_score_thr
@@ -72,13 +72,13 @@ def let_pass(detector: TwoStageDetector, call: Callable[[], list], objects: int)
     set_score_thr(detector, float(np.nextafter(np.float32(lowest), np.float32(0))))
 
 
-def measure(config: str, case: Case, device: str, threads: int, rounds: int, warmup: int) -> Growth:
+def measure(config: str, case: Case, device: torch.device, threads: int, rounds: int, warmup: int) -> Growth:
     """Measure one case; to be called in a process of its own.
 
     Args:
         config (str): Path of the detector's config.
         case (Case): The case.
-        device (str): What computes.
+        device (torch.device): What computes.
         threads (int): Threads of torch.
         rounds (int): Steps that are timed.
         warmup (int): Steps before them, whose memory counts as well.
@@ -91,7 +91,7 @@ def measure(config: str, case: Case, device: str, threads: int, rounds: int, war
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     detector = load_detector(config).to(device)
-    memory = PeakMemory(torch.device(device))
+    memory = PeakMemory(device)
     training = case.mode == 'training'
     if training:
         detector.train()
@@ -182,34 +182,29 @@ def plot(results: Dict[Case, Optional[Growth]], axes: Dict[str, List[int]], base
 def main(argv: Optional[List[str]] = None) -> None:
     """Parse the command line, measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('config', help='config of a two-stage detector')
-    parser.add_argument('--batch', type=int, nargs='+', default=[1, 2, 4, 8, 16], help='images of a batch')
-    parser.add_argument('--sizes', type=int, nargs='+', default=[160, 224, 320, 480, 640], dest='size',
+    parser.add_argument('config', type=config_with(*TWO_STAGES), help='config of a two-stage detector')
+    parser.add_argument('--batch', type=at_least(1), nargs='+', default=[1, 2, 4, 8, 16], help='images of a batch')
+    parser.add_argument('--sizes', type=at_least(1), nargs='+', default=[160, 224, 320, 480, 640], dest='size',
                         help='sides of the images, in pixels')
-    parser.add_argument('--objects', type=int, nargs='+', default=[1, 10, 50, 100, 500], help='objects of an image')
-    parser.add_argument('--base', type=int, nargs=3, metavar=('BATCH', 'SIZE', 'OBJECTS'),
+    parser.add_argument('--objects', type=at_least(1), nargs='+', default=[1, 10, 50, 100, 500],
+                        help='objects of an image')
+    parser.add_argument('--base', type=at_least(1), nargs=3, metavar=('BATCH', 'SIZE', 'OBJECTS'),
                         help="what does not vary; by default 4 images of the config's test size with 10 objects each")
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES, help='what to measure')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='what computes')
-    parser.add_argument('--threads', type=int, default=2, help='threads of torch')
-    parser.add_argument('--rounds', type=int, default=10, help='steps that are timed')
-    parser.add_argument('--warmup', type=int, default=2, help='steps before them')
+    parser.add_argument('--device', type=torch_device, default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='what computes')
+    parser.add_argument('--threads', type=at_least(1), default=2, help='threads of torch')
+    parser.add_argument('--rounds', type=at_least(1), default=10, help='steps that are timed')
+    parser.add_argument('--warmup', type=at_least(1), default=2, help='steps before them')
     parser.add_argument('--csv', type=Path, help='file for the table as CSV')
     parser.add_argument('--plot', type=Path, help='picture to draw')
     args = parser.parse_args(argv)
     axes = {axis: getattr(args, axis) for axis in AXES}
-    for name, values in dict(batch=args.batch, sizes=args.size, objects=args.objects, base=args.base or [1],
-                             threads=[args.threads], rounds=[args.rounds], warmup=[args.warmup]).items():
-        if min(values) < 1:
-            parser.error(f'--{name} {min(values)}: must be at least 1')
     try:
-        cfg = Config.fromfile(args.config)
-        if not {'rpn_head', 'roi_head'} <= set(cfg.get('model', {})):
-            parser.error(f'{args.config}: no config of a two-stage detector: its model has no rpn_head and roi_head')
-        base = args.base or [4, max(test_size(cfg)), 10]
-        device = torch.empty(0, device=args.device).device
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:
-        parser.error(' '.join(str(error).split()))
+        base = args.base or [4, max(test_size(args.config)), 10]
+    except ValueError as error:
+        parser.error(str(error))
+    device, config = args.device, args.config.filename
     if device.type == 'cpu' and not Path('/proc/self/clear_refs').exists():
         parser.error('the memory of processes is read from /proc, which this system lacks; give --device cuda')
 
@@ -218,7 +213,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     for number, case in enumerate(cases, 1):
         print(f'[{number}/{len(cases)}] {case.mode}, batch {case.batch}, {case.size} px, {case.objects} objects')
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-            job = pool.submit(measure, args.config, case, args.device, args.threads, args.rounds, args.warmup)
+            job = pool.submit(measure, config, case, device, args.threads, args.rounds, args.warmup)
             try:
                 results[case] = job.result()
             except (RuntimeError, MemoryError) as error:  # too large for torch, for numpy, or killed
@@ -226,7 +221,7 @@ def main(argv: Optional[List[str]] = None) -> None:
                 print(f'failed: {type(error).__name__}: {reason}')
                 results[case] = None
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else cpu_name()
-    print(f'\n{Path(args.config).stem}; {name}; torch {torch.__version__}; {args.threads} thread(s); median and 10th '
+    print(f'\n{Path(config).stem}; {name}; torch {torch.__version__}; {args.threads} thread(s); median and 10th '
           f'to 90th percentile of {args.rounds} steps after {args.warmup}\n')
     print(markdown(table(results, axes, base, args.modes)))
     if args.csv:

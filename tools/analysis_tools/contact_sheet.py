@@ -14,6 +14,7 @@ from typing import List, Optional
 import cv2
 import mmcv
 import numpy as np
+from arguments import at_least, image_file
 
 MARGIN = 8  # px
 
@@ -41,13 +42,11 @@ def contact_sheet(pictures: List[np.ndarray], columns: int) -> np.ndarray:
 def main(argv: Optional[List[str]] = None) -> None:
     """Parse the command line and write the grid."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('pictures', nargs='+', help='pictures, in the order of the grid')
-    parser.add_argument('--columns', type=int, default=2, help='pictures of a row')
+    parser.add_argument('pictures', type=image_file, nargs='+', help='pictures, in the order of the grid')
+    parser.add_argument('--columns', type=at_least(1), default=2, help='pictures of a row')
     parser.add_argument('--out', default='contact_sheet.jpg', help='file to write')
     parser.add_argument('--quality', type=int, default=80, help='quality of a jpg, up to 100')
     args = parser.parse_args(argv)
-    if args.columns < 1:
-        parser.error(f'--columns {args.columns}: give 1 or more')
     sheet = contact_sheet([mmcv.imread(path) for path in args.pictures], args.columns)
     mmcv.imwrite(sheet, args.out, [cv2.IMWRITE_JPEG_QUALITY, args.quality])
     print(f'wrote {args.out}')

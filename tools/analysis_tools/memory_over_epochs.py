@@ -20,6 +20,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 import cv2
 import numpy as np
 import torch
+from arguments import at_least, config_with
 from benchmark_latency import cpu_name
 from complexity import markdown
 from mmdet.datasets import CocoDataset
@@ -160,30 +161,25 @@ def main(argv: Optional[List[str]] = None) -> List[Usage]:
         list[Usage]: Memory at the end of each epoch.
     """
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('config', help='config whose training set is in COCO layout')
-    parser.add_argument('--images', type=int, default=100000, help='images in the annotation file')
-    parser.add_argument('--objects', type=int, default=7, help='objects of an image')
-    parser.add_argument('--epochs', type=int, default=6, help='epochs; the growth is that from the second on')
-    parser.add_argument('--iterations', type=int, default=50, help='iterations of an epoch')
-    parser.add_argument('--batch', type=int, default=16, help='images of a batch')
-    parser.add_argument('--size', type=int, default=96, help='side that images are resized to, in pixels')
-    parser.add_argument('--workers', type=int, default=2, help='processes that load data')
-    parser.add_argument('--threads', type=int, default=1, help='threads of torch')
+    needed = ('model.backbone', 'model.data_preprocessor', 'train_dataloader.dataset', 'log_processor', 'default_hooks')
+    parser.add_argument('config', type=config_with(*needed), help='config whose training set is in COCO layout')
+    parser.add_argument('--images', type=at_least(1), default=100000, help='images in the annotation file')
+    parser.add_argument('--objects', type=at_least(1), default=7, help='objects of an image')
+    parser.add_argument('--epochs', type=at_least(3), default=6, help='epochs; the growth is that from the second on')
+    parser.add_argument('--iterations', type=at_least(1), default=50, help='iterations of an epoch')
+    parser.add_argument('--batch', type=at_least(1), default=16, help='images of a batch')
+    parser.add_argument('--size', type=at_least(32), default=96, help='side that images are resized to, in pixels')
+    parser.add_argument('--workers', type=at_least(1), default=2, help='processes that load data')
+    parser.add_argument('--threads', type=at_least(1), default=1, help='threads of torch')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config, as mim takes them')
     args = parser.parse_args(argv)
-    for name, least in dict(images=1, objects=1, epochs=3, iterations=1, batch=1, size=32, workers=1).items():
-        if getattr(args, name) < least:
-            parser.error(f'--{name} {getattr(args, name)}: must be at least {least}')
     if not Path('/proc/self/smaps_rollup').exists():
         parser.error('the memory of processes is read from /proc, which this system lacks')
-    try:
-        cfg = Config.fromfile(args.config)
-    except OSError as error:
-        parser.error(str(error))
+    cfg = args.config
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     bases = [DATASETS.build(dict(base, lazy_init=True)) for _, base in base_dataset_cfgs(cfg.train_dataloader.dataset)]
     if len(bases) != 1 or not isinstance(bases[0], CocoDataset):
-        parser.error(f'{args.config}: the training set must be one CocoDataset')
+        parser.error(f'{cfg.filename}: the training set must be one CocoDataset')
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / 'data'
@@ -202,7 +198,7 @@ def main(argv: Optional[List[str]] = None) -> List[Usage]:
         runner.register_hook(hook)
         runner.train()
     usages = hook.usages
-    print(f'\n{Path(args.config).stem}; {cpu_name()}; torch {torch.__version__}; {args.images} images with '
+    print(f'\n{Path(cfg.filename).stem}; {cpu_name()}; torch {torch.__version__}; {args.images} images with '
           f'{args.objects} objects; {args.workers} workers; epochs of {args.iterations} x {args.batch} images\n')
     rows = [['epoch', 'trainer, MB', 'workers, MB', 'all, MB']]
     rows += [[str(epoch), *(f'{number / 1e6:.1f}' for number in (*usage, sum(usage)))]

@@ -126,12 +126,21 @@ def main(argv: Optional[List[str]] = None) -> None:
     args = parser.parse_args(argv)
     if args.out.exists() and not args.force:
         parser.error(f'{args.out} exists; give another --out, or --force to replace it')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    init_default_scope(cfg.default_scope)
+    for name in ('min_side', 'background', 'seed'):
+        if getattr(args, name) < 0:
+            parser.error(f'--{name.replace("_", "-")} {getattr(args, name)}: must be at least 0')
+    if args.margin <= 0:
+        parser.error(f'--margin {args.margin}: must be above 0')
+    try:
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+        datasets = {split: cfg[f'{split}_dataloader']['dataset'] for split in ('train', 'val')}
+    except (OSError, SyntaxError, KeyError, TypeError) as error:
+        parser.error(f'{args.config}: {error}; give a config with train_dataloader and val_dataloader')
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     with whole_folder(args.out) as folder:
-        for split_id, split in enumerate(('train', 'val')):
-            write_split(DATASETS.build(cfg[f'{split}_dataloader'].dataset), folder / split, split_id, args)
+        for split_id, (split, dataset) in enumerate(datasets.items()):
+            write_split(DATASETS.build(dataset), folder / split, split_id, args)
     print(f'wrote {args.out}')
 
 

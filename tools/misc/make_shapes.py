@@ -221,7 +221,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
     parser.add_argument('--force', action='store_true', help='replace an existing folder')
     args = parser.parse_args(argv)
-    for name, least in (('train', 0), ('val', 0), ('size', 32), ('max_objects', 1)):
+    for name, least in (('train', 0), ('val', 0), ('size', 32), ('max_objects', 1), ('seed', 0)):
         if getattr(args, name) < least:
             parser.error(f'--{name.replace("_", "-")} {getattr(args, name)}: must be at least {least}')
     if not 0 <= args.empty_ratio <= 1:

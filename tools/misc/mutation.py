@@ -132,6 +132,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('modules', nargs='+', help='files below mmthunder/')
     parser.add_argument('--timeout', type=int, default=300, help='seconds for the tests of a mutant (default: 300)')
     args = parser.parse_args(argv)
+    if args.timeout < 1:
+        parser.error(f'--timeout {args.timeout}: must be at least 1')
+    missing = [name for name in COPIED if not Path(name).exists()]
+    if missing:
+        parser.error(f'{missing[0]} is not in the current folder; call this in the root of the repository')
     # Forks and threads do not go together.
     torch.set_num_threads(1)
     # pytest collects garbage when it ends, which would take longer than the tests among all that torch and mmdet have.
@@ -142,7 +147,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             copy = shutil.copytree if Path(name).is_dir() else shutil.copy
             copy(name, Path(folder) / name)
         for module in args.modules:
-            rows.append((module, *check_module(Path(folder), module, args.timeout)))
+            try:
+                rows.append((module, *check_module(Path(folder), module, args.timeout)))
+            except ValueError as error:
+                parser.error(str(error))
     rows.append(('all', sum(row[1] for row in rows), sum(row[2] for row in rows)))
     print('\n| module | mutants | survived | share |\n|---|---|---|---|')
     for module, total, survived in rows:
