@@ -109,6 +109,20 @@ def test_package_versions(tool, monkeypatch):
     assert re.fullmatch(r'openvino [\d.]+', found) and openvino.__version__.startswith(found.split()[1])
 
 
+@pytest.mark.parametrize(('name', 'option'), [
+    ('benchmark_latency', '--threads'),
+    ('benchmark_train_step', '--batch'),
+    ('complexity', '--size'),
+    ('profile_test_step', '--rounds'),
+    ('sweep_latency', '--rounds'),
+])
+def test_counts(tool, monkeypatch, capsys, name, option):
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', 'tiny.py', option, '0'])
+    with pytest.raises(SystemExit):
+        tool(name).main()
+    assert f'{option}: 0: must be at least ' in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_variants(tool, config, monkeypatch):
     """Each axis varies what its name says."""
     sweep = tool('sweep_latency')

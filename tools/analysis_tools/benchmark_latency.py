@@ -29,6 +29,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from arguments import at_least
 from complexity import test_size
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -175,11 +176,12 @@ def main() -> None:
     parser.add_argument('--checkpoint', help='weights, where there is one config')
     parser.add_argument('--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=['eager'],
                         help='what runs the models')
-    parser.add_argument('--size', type=int, help="side of the images, in pixels; each config's own if not given")
-    parser.add_argument('--batch', type=int, default=1, help='images of a call')
-    parser.add_argument('--threads', type=int, default=1, help='threads')
-    parser.add_argument('--rounds', type=int, default=50, help='rounds that count')
-    parser.add_argument('--warmup', type=int, default=5, help='rounds before them')
+    parser.add_argument('--size', type=at_least(32),
+                        help="side of the images, in pixels; each config's own if not given")
+    parser.add_argument('--batch', type=at_least(1), default=1, help='images of a call')
+    parser.add_argument('--threads', type=at_least(1), default=1, help='threads')
+    parser.add_argument('--rounds', type=at_least(1), default=50, help='rounds that count')
+    parser.add_argument('--warmup', type=at_least(0), default=5, help='rounds before them')
     parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
     parser.add_argument('--peers', nargs='*', choices=PEERS, default=TORCHVISION, metavar='PEER',
                         help=f'detectors to time beside them: {", ".join(PEERS)}')

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 import torch
+from arguments import at_least
 from benchmark_latency import cpu_name, markdown, time_rounds
 from mmdet.testing import demo_mm_inputs
 from mmengine.optim import build_optim_wrapper
@@ -62,12 +63,12 @@ def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config', help='config of a ThunderNet')
-    parser.add_argument('--size', type=int, default=320, help='side of the images, in pixels')
-    parser.add_argument('--batch', type=int, default=8, help='images of a step')
-    parser.add_argument('--objects', type=int, default=7, help='boxes of an image')
-    parser.add_argument('--threads', type=int, default=2, help='threads of torch')
-    parser.add_argument('--rounds', type=int, default=20, help='rounds that count')
-    parser.add_argument('--warmup', type=int, default=3, help='rounds before them')
+    parser.add_argument('--size', type=at_least(32), default=320, help='side of the images, in pixels')
+    parser.add_argument('--batch', type=at_least(1), default=8, help='images of a step')
+    parser.add_argument('--objects', type=at_least(1), default=7, help='boxes of an image')
+    parser.add_argument('--threads', type=at_least(1), default=2, help='threads of torch')
+    parser.add_argument('--rounds', type=at_least(1), default=20, help='rounds that count')
+    parser.add_argument('--warmup', type=at_least(0), default=3, help='rounds before them')
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)

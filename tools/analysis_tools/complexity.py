@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Counter, Dict, List, Optional, Tuple
 
 import torch
+from arguments import at_least
 from mmdet.registry import MODELS
 from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.analysis.jit_handles import get_shape, prod
@@ -217,8 +218,8 @@ def main(args: Optional[List[str]] = None) -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+', help='configs of two-stage detectors')
-    parser.add_argument('--size', type=int, nargs='+', help='side of the image, or height and width, in pixels; '
-                        "without it the config's test size")
+    parser.add_argument('--size', type=at_least(1), nargs='+', help='side of the image, or height and width, in '
+                        "pixels; without it the config's test size")
     parser.add_argument('--csv', type=Path, help='file to write the table to as CSV')
     options = parser.parse_args(args)
     if options.size and len(options.size) > 2:

@@ -15,6 +15,7 @@ import warnings
 from typing import Callable, Dict
 
 import torch
+from arguments import at_least
 from benchmark_latency import cpu_name, markdown, package_versions, time_rounds
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.utils import get_test_pipeline_cfg
@@ -73,9 +74,9 @@ def main() -> None:
     parser.add_argument('config', help='config of the detector')
     parser.add_argument('checkpoint', nargs='?', help='its weights; random ones if left out')
     parser.add_argument('--image', help='image to detect in; by default the first of the test set')
-    parser.add_argument('--threads', type=int, default=1, help='threads')
-    parser.add_argument('--rounds', type=int, default=50, help='rounds that count')
-    parser.add_argument('--warmup', type=int, default=5, help='rounds before them')
+    parser.add_argument('--threads', type=at_least(1), default=1, help='threads')
+    parser.add_argument('--rounds', type=at_least(1), default=50, help='rounds that count')
+    parser.add_argument('--warmup', type=at_least(0), default=5, help='rounds before them')
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.filterwarnings('ignore')

@@ -19,6 +19,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 import matplotlib
 import numpy as np
 import torch
+from arguments import at_least
 from benchmark_latency import cpu_name, detector_call, time_rounds
 
 from mmthunder.apis import load_detector, set_score_thr
@@ -137,9 +138,10 @@ def main() -> None:
     parser.add_argument('--axes', nargs='+', choices=AXES, default=list(AXES), help='what varies; by default all')
     parser.add_argument('--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=ONNX_BACKENDS,
                         help='what runs it')
-    parser.add_argument('--size', type=int, default=320, help='side of the image where that does not vary, in pixels')
-    parser.add_argument('--rounds', type=int, default=30, help='rounds that count')
-    parser.add_argument('--warmup', type=int, default=3, help='rounds before them')
+    parser.add_argument('--size', type=at_least(32), default=320,
+                        help='side of the image where that does not vary, in pixels')
+    parser.add_argument('--rounds', type=at_least(1), default=30, help='rounds that count')
+    parser.add_argument('--warmup', type=at_least(0), default=3, help='rounds before them')
     parser.add_argument('--output', default='sweep', help='path of the tables and the plot, without suffix')
     args = parser.parse_args()
     logging.disable(logging.WARNING)
