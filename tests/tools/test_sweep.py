@@ -14,6 +14,8 @@ import cv2
 import pytest
 from mmengine.config import Config
 
+from mmthunder.utils.mmdet_distribution import mmdet_distribution
+
 # Does to a run's folder what a training of two epochs does, which may be told to stop after the
 # first, to fail, to be killed, or to start after a file is there.
 TRAINING = """
@@ -100,12 +102,12 @@ def test_commands(make_runs, tmp_path):
     options = '--cfg-options a.b=1 randomness.seed=3'
     assert run.work_dir == folder and run.cfg.randomness.seed == 3 and run.cfg.a.b == 1
     assert (run.status(), run.progress()) == ('not started', 0)
-    assert arguments(run.next_command()) == f'train mmdet {config} --work-dir {folder} {options}'
+    assert arguments(run.next_command()) == f'train {mmdet_distribution()} {config} --work-dir {folder} {options}'
 
     train_at_once(run, 0.5, 'stop')
     assert (run.status(), run.progress()) == ('unfinished', 0.0)  # the first epoch is not known to have ended
     assert arguments(run.next_command()) == (
-        f'train mmdet {config} --work-dir {folder} --resume {folder}/epoch_1.pth {options}'
+        f'train {mmdet_distribution()} {config} --work-dir {folder} --resume {folder}/epoch_1.pth {options}'
     )
 
     train_at_once(run, 0.5)
@@ -122,13 +124,14 @@ def test_killed_before_last_validation(make_runs, tmp_path):
     scalars.write_text('\n'.join(scalars.read_text().splitlines()[:-1]))
     assert run.status() == 'unfinished'
     assert arguments(run.next_command()) == (
-        f'test mmdet {tmp_path}/first.py --checkpoint {run.work_dir}/epoch_2.pth --work-dir {run.work_dir}/test '
+        f'test {mmdet_distribution()} {tmp_path}/first.py --checkpoint {run.work_dir}/epoch_2.pth '
+        f'--work-dir {run.work_dir}/test '
         '--cfg-options a.b=1 randomness.seed=0'
     )
     result = run.work_dir / 'test/20260101_000000/20260101_000000.json'
     result.parent.mkdir(parents=True)
     result.write_text('{"pascal_voc/mAP": 0.')  # by a test that was killed
-    assert run.metrics() == {} and arguments(run.next_command()).startswith('test mmdet ')
+    assert run.metrics() == {} and arguments(run.next_command()).startswith(f'test {mmdet_distribution()} ')
     result.write_text(json.dumps({'pascal_voc/mAP': 0.4, 'pascal_voc/AP50': 0.45}))
     assert run.metrics() == {'AP': 0.4, 'AP50': 0.45}
     assert run.next_command() is None
