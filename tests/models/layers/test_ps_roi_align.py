@@ -218,5 +218,5 @@ def test_invalid_arguments(kwargs, match):
 
 
 def test_channels_that_do_not_fit():
-    with pytest.raises(ValueError, match='245 channels are not a multiple of the 6x6 bins'):
-        PSRoIAlign(6, 1 / 16)(torch.zeros(1, 245, 4, 4), torch.zeros(1, 5))
+    with pytest.raises(ValueError, match='245 channels are not a multiple of the 6x4 bins'):
+        PSRoIAlign((6, 4), 1 / 16)(torch.zeros(1, 245, 4, 4), torch.zeros(1, 5))
