@@ -175,13 +175,13 @@ def test_invalid_config(tool, tmp_path, capsys, text, message):
 
 
 def test_peak_memory(process_memory):
-    """Memory that was in use between two looks."""
+    """Memory that was in use between two looks; of more than the 64 MB that glibc may keep of what was freed."""
     memory = process_memory.PeakMemory(torch.device('cpu'))
     torch.ones(100, 2**18)  # 105 MB
     assert 95e6 < memory.read() < 200e6
     memory.reset()
-    torch.ones(50, 2**18)
-    assert 40e6 < memory.read() < 95e6
+    torch.ones(80, 2**18)
+    assert 75e6 < memory.read() < 95e6
 
 
 def test_shared_memory_counts_once(process_memory):
