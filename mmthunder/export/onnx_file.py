@@ -1,7 +1,6 @@
 """From a detector to an ONNX file that holds all of it."""
 
 import json
-import os
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -16,6 +15,7 @@ from mmthunder.apis import Agreement, detect, use_fixed_size, use_greedy_nms
 from mmthunder.runtime import Detector
 from mmthunder.runtime.metadata import FORMAT
 from mmthunder.utils.test_resize import find_test_resize
+from mmthunder.utils.whole_files import whole_files
 
 from .to_onnx import to_onnx
 from .two_stage_graph import TwoStageGraph
@@ -168,22 +168,17 @@ def export_onnx(detector: TwoStageDetector,
         DisagreementError: If a detection has no partner; nothing is written then.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     reference = use_greedy_nms(detector)
     if not spec.keep_ratio:
         reference = use_fixed_size(reference, spec.scale)
     agreement = Agreement()
     # Renamed when it is right, so that there is never a wrong or half a file under its name.
-    temporary = output.with_name(f'.{os.getpid()}.{output.name}')
-    try:
-        onnx.save(build_model(detector, spec), temporary)
-        runtime = Detector(temporary, 'onnxruntime', threads)
+    with whole_files(output.parent, [output.name]) as folder:
+        onnx.save(build_model(detector, spec), folder / output.name)
+        runtime = Detector(folder / output.name, 'onnxruntime', threads)
         for image, found in zip(images, runtime.detect(images)):
             agreement.add(detect(reference, image), found)
         if agreement.unmatched:
             raise DisagreementError(f'export: the graph and the detector disagree, so {output} is not written: '
                                     f'{agreement}')
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
     return agreement

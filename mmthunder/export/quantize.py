@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from mmthunder.runtime import Detector
+from mmthunder.runtime.sessions import openvino_core
 from mmthunder.utils.whole_files import whole_files
 
 # Layers whose results are logits and box deltas, which need more than 256 steps.
@@ -81,7 +82,7 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
     import openvino
 
     batches = _batches(model, images)
-    graph = openvino.Core().read_model(model)
+    graph = openvino_core().read_model(model)
     if graph.inputs[0].partial_shape.is_dynamic:
         # OpenVINO 2026.4 takes wrong shapes for the parts of a split eight-bit tensor then and refuses the file.
         raise ValueError(f'{model}: takes images of every size; for OpenVINO in eight bits export it with '

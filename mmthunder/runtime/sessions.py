@@ -76,7 +76,7 @@ class OnnxRuntimeSession:
 
 
 @functools.cache
-def _openvino_core() -> 'openvino.Core':
+def openvino_core() -> 'openvino.Core':
     """OpenVINO's entry point, one a process.
 
     Its CPU plugin gives the thread another stack for signals and takes it back at its own end (SigAltStackSetup,
@@ -104,8 +104,8 @@ class OpenVINOSession:
         if threads is not None:
             config['INFERENCE_NUM_THREADS'] = threads
         try:
-            model = _openvino_core().read_model(path)
-            self._compiled = _openvino_core().compile_model(model, 'CPU', config)
+            model = openvino_core().read_model(path)
+            self._compiled = openvino_core().compile_model(model, 'CPU', config)
         except RuntimeError as error:
             raise ModelFileError(f'{path}: not a graph that OpenVINO can load ({_reason(error)})') from None
         self._path = path
