@@ -75,7 +75,7 @@ class OnnxRuntimeSession:
             raise ModelFileError(f'{self._path}: ONNX Runtime cannot run it ({_reason(error)})') from None
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def openvino_core() -> 'openvino.Core':
     """OpenVINO's entry point, one a process.
 
