@@ -40,6 +40,7 @@ test-%:
 
 lint: env
 	@ruff check .
+	@ruff format --check .
 
 # The test suite with the share of lines that it runs; fails below the share that pyproject.toml asks for.
 coverage: env

@@ -29,8 +29,9 @@ from mmthunder.apis import load_detector
 REPO = Path(__file__).resolve().parents[1]
 
 # Tests with random cases try a few, the same ones each time, and with --hypothesis-profile=thorough many new ones.
-settings.register_profile('few', max_examples=20, derandomize=True, database=None, deadline=None,
-                          suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    'few', max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile('thorough', settings.get_profile('few'), max_examples=1500, derandomize=False)
 settings.load_profile('few')
 
@@ -105,14 +106,17 @@ def tiny_model() -> ConfigDict:
         stem_channels=8,
         stage_channels=(16, 24, 32),
         stage_repeats=(2, 2, 1),
-        conv5_channels=40)
-    cfg.merge_from_dict({
-        'model.backbone': backbone,
-        'model.neck.in_channels': [24, 40],
-        'model.rpn_head.norm_cfg.type': 'BN',
-        'model.sam.norm_cfg.type': 'BN',
-        'model.roi_head.bbox_head.fc_out_channels': 64,
-    })
+        conv5_channels=40,
+    )
+    cfg.merge_from_dict(
+        {
+            'model.backbone': backbone,
+            'model.neck.in_channels': [24, 40],
+            'model.rpn_head.norm_cfg.type': 'BN',
+            'model.sam.norm_cfg.type': 'BN',
+            'model.roi_head.bbox_head.fc_out_channels': 64,
+        }
+    )
     return cfg.model
 
 
@@ -124,7 +128,7 @@ def tiny_cfg(tiny_model: ConfigDict, shapes: Path, tmp_path: Path) -> Config:
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.batch_size = 2
         loader.dataset.data_root = f'{shapes}/'
-        resize, = (step for step in loader.dataset.pipeline if step.type == 'Resize')
+        (resize,) = (step for step in loader.dataset.pipeline if step.type == 'Resize')
         resize.scale = (64, 64)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.ann_file = f'{shapes}/annotations/val.json'
@@ -165,8 +169,12 @@ def make_detector(tiny_cfg: Config) -> Callable[..., TwoStageDetector]:
         detector = load_detector(cfg)
         head = detector.roi_head.bbox_head
         generator = torch.Generator().manual_seed(1)
-        for module, scale in ((head.fc_cls, 1.0), (head.fc_reg, 0.02), (detector.rpn_head.rpn_cls, 0.3),
-                              (detector.rpn_head.rpn_reg, 0.1)):
+        for module, scale in (
+            (head.fc_cls, 1.0),
+            (head.fc_reg, 0.02),
+            (detector.rpn_head.rpn_cls, 0.3),
+            (detector.rpn_head.rpn_reg, 0.1),
+        ):
             nn.init.normal_(module.weight, std=scale, generator=generator)
         for module in detector.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -37,7 +37,7 @@ def expected(files: tuple, image: str) -> dict:
     detector = init_detector(*files, device='cpu')
     pipeline = Compose(detector.cfg.test_dataloader.dataset.pipeline)
     with torch.no_grad():
-        result, = detector.test_step(pseudo_collate([pipeline(dict(img_path=image, img_id=0))]))
+        (result,) = detector.test_step(pseudo_collate([pipeline(dict(img_path=image, img_id=0))]))
     instances = result.pred_instances
     assert len(instances) > 10 and instances.scores.std() > 0.01 and instances.bboxes.max() > 64
     return {key: instances[key] for key in KEYS}
@@ -55,8 +55,8 @@ def test_inference_detector(files, image, expected):
 def test_det_inferencer(files, image, expected, tmp_path):
     """Its results as data samples, as numbers and as files."""
     inferencer = DetInferencer(*files, device='cpu', show_progress=False)
-    sample, = inferencer(image, return_datasamples=True)['predictions']
-    prediction, = inferencer(image, out_dir=str(tmp_path / 'out'), no_save_pred=False)['predictions']
+    (sample,) = inferencer(image, return_datasamples=True)['predictions']
+    (prediction,) = inferencer(image, out_dir=str(tmp_path / 'out'), no_save_pred=False)['predictions']
     for key in KEYS:
         torch.testing.assert_close(sample.pred_instances[key], expected[key], rtol=0, atol=0)
         torch.testing.assert_close(torch.tensor(prediction[key]), expected[key].to(torch.float32), check_dtype=False)

@@ -111,6 +111,7 @@ def test_classifier_runs(load, path):
     """Builds with mmpretrain; loss and predict mode run, and every parameter gets a gradient."""
     registry = pytest.importorskip('mmpretrain.registry', reason='needs mmpretrain')
     from mmpretrain.structures import DataSample
+
     cfg = load(path)
     assert cfg.custom_imports.imports == ['mmthunder.models', 'mmthunder.engine', 'mmthunder.datasets']
     init_default_scope(cfg.default_scope)
@@ -133,13 +134,14 @@ def test_classifier_runs(load, path):
     model.eval()
     with torch.no_grad():
         results = model(**model.data_preprocessor(data, False), mode='predict')
-    assert [result.pred_score.shape for result in results] == [(cfg.model.head.num_classes, )] * 2
+    assert [result.pred_score.shape for result in results] == [(cfg.model.head.num_classes,)] * 2
 
 
 @pytest.mark.parametrize('path', DETECTORS, ids=lambda path: path.stem)
 def test_class_counts_fit_the_data(load, path):
     """The head has as many classes as the data set."""
     from mmdet.registry import DATASETS
+
     cfg = load(path)
     dataset = cfg.val_dataloader.dataset
     classes = dataset.get('metainfo', DATASETS.get(dataset.type).METAINFO)['classes']
@@ -156,13 +158,13 @@ def test_papers_recipe(load, name):
     assert cfg.train_dataloader.batch_size == 16 and cfg.auto_scale_lr.base_batch_size == 16 * 4
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == ('SGD', 0.01, 0.9, 1e-4)
-    steps, = (scheduler for scheduler in cfg.param_scheduler if scheduler.type == 'MultiStepLR')
+    (steps,) = (scheduler for scheduler in cfg.param_scheduler if scheduler.type == 'MultiStepLR')
     assert steps.milestones == [max_iters // 2, max_iters * 3 // 4] and steps.gamma == 0.1 and not steps.by_epoch
-    augment, = cfg.model.data_preprocessor.batch_augments
+    (augment,) = cfg.model.data_preprocessor.batch_augments
     assert (augment.type, augment.sizes) == ('BatchChoiceResize', [240, 320, 480])
-    resize, = (step for step in cfg.test_pipeline if step.type == 'Resize')
+    (resize,) = (step for step in cfg.test_pipeline if step.type == 'Resize')
     assert resize.scale == (320, 320) and not resize.keep_ratio
-    assert cfg.model.backbone.arch == name.split('_')[0][len('snet'):]
+    assert cfg.model.backbone.arch == name.split('_')[0][len('snet') :]
     assert cfg.model.backbone.norm_cfg.type == cfg.model.sam.norm_cfg.type == 'SyncBN'
     assert cfg.model.rpn_head.norm_cfg.type == 'SyncBN'
     assert cfg.model.train_cfg.rcnn.sampler.type == 'OHEMSampler'
@@ -181,10 +183,11 @@ def test_released_detector(load):
     assert (proposals.nms_pre, proposals.max_per_img) == (2000, 1000)
     assert (cfg.model.test_cfg.rpn.nms_pre, cfg.model.test_cfg.rpn.max_per_img) == (2000, 200)
     assert cfg.model.test_cfg.rcnn == dict(
-        score_thr=0.05, nms=dict(type='soft_nms', iou_threshold=0.5), max_per_img=100)
+        score_thr=0.05, nms=dict(type='soft_nms', iou_threshold=0.5), max_per_img=100
+    )
     assert cfg.model.rpn_head.loss_cls.use_sigmoid
     assert cfg.model.data_preprocessor.mean == [123.675, 116.28, 103.53] and cfg.model.data_preprocessor.bgr_to_rgb
-    resize, = (step for step in cfg.train_pipeline if step.type == 'RandomChoiceResize')
+    (resize,) = (step for step in cfg.train_pipeline if step.type == 'RandomChoiceResize')
     assert resize.scales == [(240, 240), (360, 360), (480, 480)] and not resize.keep_ratio
     assert cfg.train_cfg.max_epochs * cfg.train_dataloader.dataset.times == 400
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 64
@@ -201,9 +204,9 @@ def test_released_classifier(load, name):
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 512
     assert cfg.train_cfg.max_iters == 300000
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=4e-5)
-    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0., bias_decay_mult=0.)
-    decay, = cfg.param_scheduler
-    assert (decay.type, decay.start_factor, decay.end_factor, decay.end) == ('LinearLR', 1., 0., 300000)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
+    (decay,) = cfg.param_scheduler
+    assert (decay.type, decay.start_factor, decay.end_factor, decay.end) == ('LinearLR', 1.0, 0.0, 300000)
     assert cfg.model.head.loss == dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=1000)
     crop, jitter, flip = cfg.train_pipeline[1:-1]
     assert (crop.type, crop.scale, flip.type, flip.prob) == ('RandomResizedCrop', 224, 'RandomFlip', 0.5)
@@ -213,12 +216,15 @@ def test_released_classifier(load, name):
     assert (cfg.data_preprocessor.mean, cfg.data_preprocessor.to_rgb) == (mean, mean is not None)
 
 
-@pytest.mark.parametrize(('name', 'size', 'sizes'), [
-    ('snet49_480px_coco', 480, [360, 480, 720]),
-    ('snet146_224px_coco', 224, [168, 224, 336]),
-    ('snet535_128px_coco', 128, [96, 128, 192]),
-    ('snet535_192px_coco', 192, [144, 192, 288]),
-])
+@pytest.mark.parametrize(
+    ('name', 'size', 'sizes'),
+    [
+        ('snet49_480px_coco', 480, [360, 480, 720]),
+        ('snet146_224px_coco', 224, [168, 224, 336]),
+        ('snet535_128px_coco', 128, [96, 128, 192]),
+        ('snet535_192px_coco', 192, [144, 192, 288]),
+    ],
+)
 def test_input_sizes(load, name, size, sizes):
     """Training and test sizes in the data loaders; the rest of the pipelines is the base's."""
     cfg = load(CONFIGS_ROOT / f'thundernet/ablations/{name}.py')

@@ -28,12 +28,14 @@ pytestmark = pytest.mark.skipif(not MIM.exists(), reason='needs mim beside the i
 def start_mim(repo: Path, command: str, package: str, *args) -> Iterator[subprocess.Popen]:
     """Start mim from the repository's root; at the end of the context it ends, if it has not."""
     # mim takes the name of the distribution; those of the OneDL forks differ from their packages'.
-    process = subprocess.Popen([str(MIM), command, packages_distributions()[package][0], *map(str, args)],
-                               cwd=repo,
-                               stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT,
-                               text=True,
-                               start_new_session=True)
+    process = subprocess.Popen(
+        [str(MIM), command, packages_distributions()[package][0], *map(str, args)],
+        cwd=repo,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
@@ -72,8 +74,17 @@ def trained(repo, shapes, tmp_path_factory) -> tuple:
     """One epoch of two iterations; its folder and the options that point to the data."""
     work_dir = tmp_path_factory.mktemp('trained')
     options = data_options(shapes, 'val.json') + ['train_dataloader.batch_size=4', 'train_cfg.val_interval=1']
-    mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--work-dir', work_dir, '--cfg-options',
-        *options, 'train_cfg.max_epochs=1')
+    mim(
+        repo,
+        'train',
+        'mmdet',
+        'configs/thundernet/snet49_shapes.py',
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        *options,
+        'train_cfg.max_epochs=1',
+    )
     return work_dir, options
 
 
@@ -89,14 +100,28 @@ def test_train(trained):
 def test_test(repo, trained, tmp_path):
     """The AP is the one of the training's own validation, detections are drawn, and two processes find the same."""
     work_dir, options = trained
-    scalars, = work_dir.glob('*/vis_data/scalars.json')
+    (scalars,) = work_dir.glob('*/vis_data/scalars.json')
     expected = json.loads(scalars.read_text().splitlines()[-1])
     found = []
     for name, launcher in (('one', ()), ('two', ('--launcher', 'pytorch', '-G', 2))):
-        mim(repo, 'test', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--checkpoint', work_dir / 'epoch_1.pth',
-            *launcher, '--work-dir', tmp_path / name, '--show-dir', 'pictures', '--out', tmp_path / f'{name}.pkl',
-            '--cfg-options', *options)
-        result, = tmp_path.glob(f'{name}/*/*.json')
+        mim(
+            repo,
+            'test',
+            'mmdet',
+            'configs/thundernet/snet49_shapes.py',
+            '--checkpoint',
+            work_dir / 'epoch_1.pth',
+            *launcher,
+            '--work-dir',
+            tmp_path / name,
+            '--show-dir',
+            'pictures',
+            '--out',
+            tmp_path / f'{name}.pkl',
+            '--cfg-options',
+            *options,
+        )
+        (result,) = tmp_path.glob(f'{name}/*/*.json')
         assert json.loads(result.read_text())['coco/bbox_mAP_50'] == expected['coco/bbox_mAP_50']
         found.append({image['img_id']: image['pred_instances'] for image in mmengine.load(tmp_path / f'{name}.pkl')})
     assert {path.name for path in tmp_path.glob('one/*/pictures/*')} == {f'{i:06d}.jpg' for i in range(4)}
@@ -108,8 +133,18 @@ def test_test(repo, trained, tmp_path):
 
 def test_resume(repo, trained):
     work_dir, options = trained
-    mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_shapes.py', '--work-dir', work_dir, '--resume',
-        '--cfg-options', *options, 'train_cfg.max_epochs=2')
+    mim(
+        repo,
+        'train',
+        'mmdet',
+        'configs/thundernet/snet49_shapes.py',
+        '--work-dir',
+        work_dir,
+        '--resume',
+        '--cfg-options',
+        *options,
+        'train_cfg.max_epochs=2',
+    )
     assert 'resumed epoch: 1, iter: 2' in log_of(work_dir)
     checkpoint = load(work_dir / 'epoch_2.pth')
     assert (checkpoint['meta']['epoch'], checkpoint['meta']['iter']) == (2, 4)
@@ -128,7 +163,8 @@ def coco(tmp_path) -> Path:
             cv2.imwrite(str(root / f'{split}2017/{i}.jpg'), rng.integers(0, 255, (80, 100, 3), dtype=np.uint8))
             images.append(dict(id=i, file_name=f'{i}.jpg', height=80, width=100))
             annotations.append(
-                dict(id=i + 1, image_id=i, category_id=10 * i + 1, bbox=[10, 5, 60, 50], area=3000, iscrowd=0))
+                dict(id=i + 1, image_id=i, category_id=10 * i + 1, bbox=[10, 5, 60, 50], area=3000, iscrowd=0)
+            )
         data = dict(images=images, annotations=annotations, categories=categories)
         (root / f'annotations/instances_{split}2017.json').write_text(json.dumps(data))
     return root
@@ -151,11 +187,26 @@ def process_of_rank(rank: int, work_dir: Path) -> int:
 def test_two_processes(repo, coco, tmp_path):
     """The COCO recipe with synchronised batch norm on two processes, which have no GPU here, until one is killed."""
     work_dir, validations = tmp_path / 'work', []
-    with start_mim(repo, 'train', 'mmdet', 'configs/thundernet/snet49_coco.py', '--launcher', 'pytorch', '-G', 2,
-                   '--work-dir', work_dir, '--cfg-options', *data_options(coco, 'instances_val2017.json'),
-                   'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2',
-                   'default_hooks.checkpoint.max_keep_ckpts=-1', 'train_dataloader.batch_size=2',
-                   'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1') as job:
+    with start_mim(
+        repo,
+        'train',
+        'mmdet',
+        'configs/thundernet/snet49_coco.py',
+        '--launcher',
+        'pytorch',
+        '-G',
+        2,
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        *data_options(coco, 'instances_val2017.json'),
+        'train_cfg.val_interval=2',
+        'default_hooks.checkpoint.interval=2',
+        'default_hooks.checkpoint.max_keep_ckpts=-1',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=1',
+        'val_dataloader.num_workers=1',
+    ) as job:
         end = time.time() + 600
         while not validations:
             assert time.time() < end and job.poll() is None, job.communicate(timeout=60)[0][-5000:]
@@ -197,23 +248,41 @@ def test_pretraining(repo, imagenet, tmp_path):
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
     work_dir = tmp_path / 'work'
     options = [
-        'model.head.num_classes=3', 'model.head.loss.num_classes=3', 'val_evaluator.topk=1', 'train_cfg.max_iters=3',
-        'train_cfg.val_interval=3', 'param_scheduler.0.end=3', 'default_hooks.checkpoint.interval=3',
-        'default_hooks.logger.interval=1', 'custom_hooks.1.interval=3', 'custom_hooks.1.num_samples=8',
-        'train_dataloader.dataset.pipeline.1.scale=64', 'val_dataloader.dataset.pipeline.2.crop_size=64'
+        'model.head.num_classes=3',
+        'model.head.loss.num_classes=3',
+        'val_evaluator.topk=1',
+        'train_cfg.max_iters=3',
+        'train_cfg.val_interval=3',
+        'param_scheduler.0.end=3',
+        'default_hooks.checkpoint.interval=3',
+        'default_hooks.logger.interval=1',
+        'custom_hooks.1.interval=3',
+        'custom_hooks.1.num_samples=8',
+        'train_dataloader.dataset.pipeline.1.scale=64',
+        'val_dataloader.dataset.pipeline.2.crop_size=64',
     ]
     for loader in ('train_dataloader', 'val_dataloader'):
         options += [
-            f'{loader}.batch_size=4', f'{loader}.num_workers=1', f'{loader}.dataset.data_root={imagenet}',
-            f'{loader}.dataset.metainfo.classes=tench,goldfish,shark'
+            f'{loader}.batch_size=4',
+            f'{loader}.num_workers=1',
+            f'{loader}.dataset.data_root={imagenet}',
+            f'{loader}.dataset.metainfo.classes=tench,goldfish,shark',
         ]
-    mim(repo, 'train', 'mmpretrain', 'configs/pretrain/snet146_in1k.py', '--work-dir', work_dir, '--cfg-options',
-        *options)
+    mim(
+        repo,
+        'train',
+        'mmpretrain',
+        'configs/pretrain/snet146_in1k.py',
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        *options,
+    )
     log = log_of(work_dir)
     assert 'Running Precise BN for 8 samples' in log and 'accuracy/top1' in log
-    scalars, = work_dir.glob('*/vis_data/scalars.json')
+    (scalars,) = work_dir.glob('*/vis_data/scalars.json')
     rates = [json.loads(line)['lr'] for line in scalars.read_text().splitlines() if 'lr' in line]
-    assert rates == pytest.approx([0.5, 0.25, 0.])
+    assert rates == pytest.approx([0.5, 0.25, 0.0])
 
     checkpoint = work_dir / 'iter_3.pth'
     state = load(checkpoint)['state_dict']

@@ -1,6 +1,7 @@
 # Makes mmdet see this package; the one place that does.
 custom_imports = dict(
-    imports=['mmthunder.models', 'mmthunder.engine', 'mmthunder.datasets'], allow_failed_imports=False)
+    imports=['mmthunder.models', 'mmthunder.engine', 'mmthunder.datasets'], allow_failed_imports=False
+)
 default_scope = 'mmdet'
 # mmengine's runner, with gloo on machines without a GPU and readable data errors.
 runner_type = 'ThunderRunner'
@@ -16,7 +17,8 @@ default_hooks = dict(
     checkpoint_fit=dict(type='CheckpointFitHook'),
     # Checkpoints of tensors and plain values, with the random states, for safe and exact resuming.
     random_state=dict(type='RandomStateHook'),
-    plain_checkpoint=dict(type='PlainCheckpointHook', priority='LOWEST'))
+    plain_checkpoint=dict(type='PlainCheckpointHook', priority='LOWEST'),
+)
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     dict(type='DivergenceHook'),

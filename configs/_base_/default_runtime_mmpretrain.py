@@ -8,6 +8,7 @@ default_hooks = dict(
     visualization=dict(type='VisualizationHook'),
     checkpoint_fit=dict(type='mmdet.CheckpointFitHook'),
     random_state=dict(type='mmdet.RandomStateHook'),
-    plain_checkpoint=dict(type='mmdet.PlainCheckpointHook'))
+    plain_checkpoint=dict(type='mmdet.PlainCheckpointHook'),
+)
 custom_hooks = [dict(type='mmdet.DivergenceHook')]
 visualizer = dict(type='UniversalVisualizer')

@@ -1,8 +1,6 @@
 # Faster R-CNN with DetNet-59 and FPN on BCCD at half its resolution, from scratch: a short run for a CPU,
 # in half the time with --amp.
-_base_ = [
-    '../_base_/models/faster_rcnn_detnet59_fpn.py', '../_base_/datasets/bccd.py', '../_base_/default_runtime.py'
-]
+_base_ = ['../_base_/models/faster_rcnn_detnet59_fpn.py', '../_base_/datasets/bccd.py', '../_base_/default_runtime.py']
 
 scale = (320, 240)  # px; the photographs have 640x480
 model = dict(
@@ -11,9 +9,11 @@ model = dict(
     # RoIs of less than 56 px from P2, and each doubling of that a map up: half of what is usual at 800 px.
     # Two samples a bin and axis: as many as the RoI has cells, the default, takes a fifth of a step on a CPU.
     roi_head=dict(
-        bbox_roi_extractor=dict(finest_scale=28, roi_layer=dict(sampling_ratio=2)), bbox_head=dict(num_classes=3)),
+        bbox_roi_extractor=dict(finest_scale=28, roi_layer=dict(sampling_ratio=2)), bbox_head=dict(num_classes=3)
+    ),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=128))),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)))
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)),
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -22,7 +22,7 @@ train_pipeline = [
     # Some annotated boxes have no area.
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4), keep_empty=False),
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -31,7 +31,8 @@ test_pipeline = [
     dict(
         type='PackDetInputs',
         # 'instances' is the ground truth that CocoMetric reads, as there is no COCO file.
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'))
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
+    ),
 ]
 train_dataloader = dict(batch_size=4, dataset=dict(times=1, dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
@@ -43,11 +44,12 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.0004, weight_decay=0.05),
-    clip_grad=dict(max_norm=10, norm_type=2))
+    clip_grad=dict(max_norm=10, norm_type=2),
+)
 auto_scale_lr = dict(enable=False, base_batch_size=4)
 randomness = dict(seed=0)

@@ -14,7 +14,9 @@ model = dict(
         frozen_stages=0,
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=True,
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
+    ),
     neck=dict(in_channels=[256, 512, 1024, 2048]),
     rpn_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])),
-    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[4, 8, 16, 32])))
+    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[4, 8, 16, 32])),
+)

@@ -2,5 +2,6 @@
 _base_ = './snet49_in1k.py'
 
 model = dict(
-    backbone=dict(_delete_=True, type='mmdet.DetNet', depth=59, out_indices=(4, ), norm_eval=False),
-    head=dict(in_channels=1024))
+    backbone=dict(_delete_=True, type='mmdet.DetNet', depth=59, out_indices=(4,), norm_eval=False),
+    head=dict(in_channels=1024),
+)

@@ -1,7 +1,9 @@
 # SNet49 on ImageNet-1k with the recipe that the authors trained SNet146 with.
 _base_ = [
-    '../_base_/models/snet49_classifier.py', '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/schedule_300k.py', '../_base_/default_runtime_mmpretrain.py'
+    '../_base_/models/snet49_classifier.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/schedule_300k.py',
+    '../_base_/default_runtime_mmpretrain.py',
 ]
 
 custom_hooks = [

@@ -8,15 +8,16 @@ model = dict(
         arch='146',
         channels_last=False,  # adds up in the released network's order; True is faster
         # The released classifier, after tools/model_converters/convert.py.
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/snet146_release_in1k.pth', prefix='backbone.')),
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/snet146_release_in1k.pth', prefix='backbone.'),
+    ),
     neck=dict(in_channels=[264, 528]),
     roi_head=dict(
         bbox_roi_extractor=dict(roi_layer=dict(pool_mode='max', aligned=False, min_size=0.1)),
-        bbox_head=dict(num_shared_fcs=2, reg_class_agnostic=False)),
-    train_cfg=dict(
-        rpn_proposal=dict(max_per_img=1000),
-        rcnn=dict(sampler=dict(type='RandomSampler', num=512))),
-    test_cfg=dict(rpn=dict(nms_pre=2000), rcnn=dict(nms=dict(_delete_=True, type='soft_nms', iou_threshold=0.5))))
+        bbox_head=dict(num_shared_fcs=2, reg_class_agnostic=False),
+    ),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=1000), rcnn=dict(sampler=dict(type='RandomSampler', num=512))),
+    test_cfg=dict(rpn=dict(nms_pre=2000), rcnn=dict(nms=dict(_delete_=True, type='soft_nms', iou_threshold=0.5))),
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile', to_float32=True, backend_args=None),
@@ -26,13 +27,14 @@ train_pipeline = [
         brightness_delta=32,
         contrast_range=(0.5, 1.5),
         saturation_range=(0.5, 1.5),
-        hue_delta=18),
+        hue_delta=18,
+    ),
     dict(type='Expand', mean=[123.675, 116.28, 103.53], to_rgb=True, ratio_range=(1, 4)),
     dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
     # A size for each image; a batch is padded to its largest.
     dict(type='RandomChoiceResize', scales=[(240, 240), (360, 360), (480, 480)], keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(
     batch_size=64,  # on one GPU
@@ -48,15 +50,17 @@ train_dataloader = dict(
             ann_file='annotations/instances_train2017.json',
             data_prefix=dict(img='train2017/'),
             filter_cfg=dict(filter_empty_gt=True, min_size=32),
-            pipeline=train_pipeline)))
+            pipeline=train_pipeline,
+        ),
+    ),
+)
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=1)  # of 5 passes each
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-    dict(type='MultiStepLR', begin=0, end=80, by_epoch=True, milestones=[40, 60], gamma=0.1)
+    dict(type='MultiStepLR', begin=0, end=80, by_epoch=True, milestones=[40, 60], gamma=0.1),
 ]
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001))
 auto_scale_lr = dict(enable=False, base_batch_size=64)

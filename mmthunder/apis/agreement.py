@@ -34,13 +34,13 @@ class Agreement:
     images: int = 0
     detections: int = 0
     unmatched: int = 0
-    box_error: float = 0.
-    score_error: float = 0.
+    box_error: float = 0.0
+    score_error: float = 0.0
 
     def add(self, first: Detections, second: Detections) -> None:
         """Compare what both sides found in one image."""
         self.images += 1
-        box_errors = np.abs(first.boxes[:, None] - second.boxes[None]).max(-1, initial=0.)
+        box_errors = np.abs(first.boxes[:, None] - second.boxes[None]).max(-1, initial=0.0)
         score_errors = np.abs(first.scores[:, None] - second.scores[None])
         partners = (box_errors <= self.box_tolerance) & (score_errors <= self.score_tolerance)
         partners &= first.labels[:, None] == second.labels[None]
@@ -56,6 +56,8 @@ class Agreement:
             self.score_error = max(self.score_error, float(score_errors[row, column]))
 
     def __str__(self) -> str:
-        return (f'{self.images} images, {self.detections} detections of score >= {self.min_score} on both sides, '
-                f'{self.unmatched} without a partner within {self.box_tolerance} px and a score of '
-                f'{self.score_tolerance:g}; largest differences {self.box_error:.4f} px and {self.score_error:.2g}')
+        return (
+            f'{self.images} images, {self.detections} detections of score >= {self.min_score} on both sides, '
+            f'{self.unmatched} without a partner within {self.box_tolerance} px and a score of '
+            f'{self.score_tolerance:g}; largest differences {self.box_error:.4f} px and {self.score_error:.2g}'
+        )

@@ -24,12 +24,15 @@ def check_class_list(path: str, classes: Sequence[str], counts: Mapping[str, int
     missing = [name for name in classes if name not in counts]
     others = {name: count for name, count in counts.items() if name not in classes}
     if missing and (others or section == 'categories'):
-        raise AnnotationError(f'{path}: the classes {missing} of metainfo are not among the {section}, which have '
-                              f'{list(others)} that metainfo does not; set dataset.metainfo=dict(classes=(...)) in the '
-                              "config and the head's num_classes to match")
+        raise AnnotationError(
+            f'{path}: the classes {missing} of metainfo are not among the {section}, which have '
+            f'{list(others)} that metainfo does not; set dataset.metainfo=dict(classes=(...)) in the '
+            "config and the head's num_classes to match"
+        )
     unused = ', '.join(f'{count} {name!r}' for name, count in others.items() if count)
     if unused:
         print_log(
             f'{path}: objects that are not used, since metainfo does not list their classes: {unused}',
             logger='current',
-            level=logging.WARNING)
+            level=logging.WARNING,
+        )

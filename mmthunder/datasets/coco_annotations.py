@@ -77,7 +77,8 @@ SECTIONS: Dict[str, Tuple[Field, ...]] = dict(
         Field('area', _is_area, 'a finite number that is not negative, as width * height of the box'),
         # mmdet trains without it, but cannot evaluate.
         Field('iscrowd', _is_flag, '0, or 1 for a group of objects'),
-    ))
+    ),
+)
 
 
 def _refuse_first(path: str, section: str, entries: List[dict], field: str, bad: List[int], expected: str) -> None:
@@ -86,8 +87,10 @@ def _refuse_first(path: str, section: str, entries: List[dict], field: str, bad:
         entry = entries[bad[0]]
         value = f'is {reprlib.repr(entry[field])}' if field in entry else 'is missing'
         others = f' (and in {len(bad) - 1} other entries)' if len(bad) > 1 else ''
-        raise AnnotationError(f'{path}: {section}[{bad[0]}] with id {reprlib.repr(entry.get("id"))}: {field} {value}'
-                              f'{others}; expected {expected}')
+        raise AnnotationError(
+            f'{path}: {section}[{bad[0]}] with id {reprlib.repr(entry.get("id"))}: {field} {value}'
+            f'{others}; expected {expected}'
+        )
 
 
 def _repeated(values: List[Any]) -> List[int]:
@@ -108,8 +111,10 @@ def check_annotations(path: str, dataset: Any) -> None:
             an image or a category that is not there.
     """
     if type(dataset) is not dict:
-        raise AnnotationError(f'{path}: holds a {type(dataset).__name__}; expected an object with images, annotations '
-                              'and categories, as COCO has them')
+        raise AnnotationError(
+            f'{path}: holds a {type(dataset).__name__}; expected an object with images, annotations '
+            'and categories, as COCO has them'
+        )
     for section, fields in SECTIONS.items():
         entries = dataset.get(section, [] if section == 'annotations' else None)
         if type(entries) is not list or not all(type(entry) is dict for entry in entries):
@@ -119,11 +124,18 @@ def check_annotations(path: str, dataset: Any) -> None:
             name, is_valid = field.name, field.is_valid
             bad = [i for i, entry in enumerate(entries) if not is_valid(entry.get(name))]
             _refuse_first(path, section, entries, name, bad, field.expected)
-        _refuse_first(path, section, entries, 'id', _repeated([entry['id'] for entry in entries]),
-                      'an id that no other entry has')
+        _refuse_first(
+            path, section, entries, 'id', _repeated([entry['id'] for entry in entries]), 'an id that no other entry has'
+        )
     categories, annotations = dataset['categories'], dataset.get('annotations', [])
-    _refuse_first(path, 'categories', categories, 'name', _repeated([category['name'] for category in categories]),
-                  'a name that no other category has')
+    _refuse_first(
+        path,
+        'categories',
+        categories,
+        'name',
+        _repeated([category['name'] for category in categories]),
+        'a name that no other category has',
+    )
     for field, section in (('image_id', 'images'), ('category_id', 'categories')):
         known = {entry['id'] for entry in dataset[section]}
         bad = [i for i, annotation in enumerate(annotations) if annotation[field] not in known]
@@ -166,11 +178,15 @@ class CheckedCOCO(COCO):
         except AnnotationError:
             raise
         except AssertionError:  # of pycocotools
-            raise AnnotationError(f'{annotation_file}: holds no object; expected one with images, annotations and '
-                                  'categories, as COCO has them') from None
+            raise AnnotationError(
+                f'{annotation_file}: holds no object; expected one with images, annotations and '
+                'categories, as COCO has them'
+            ) from None
         except (ValueError, RecursionError) as error:
-            raise AnnotationError(f'{annotation_file}: not readable as JSON ({error}); the file is damaged or was cut '
-                                  'off, so write or download it again') from None
+            raise AnnotationError(
+                f'{annotation_file}: not readable as JSON ({error}); the file is damaged or was cut '
+                'off, so write or download it again'
+            ) from None
 
     def createIndex(self) -> None:  # noqa: N802  pycocotools' name
         """Check the annotations, tell which ones will not be used, and index them."""
@@ -184,13 +200,13 @@ class CheckedCOCO(COCO):
                 'used, since their boxes are outside of the image, have a side below 1 px or have no area; their ids '
                 f'are {reprlib.repr(unused)}',
                 logger='current',
-                level=logging.WARNING)
+                level=logging.WARNING,
+            )
         super().createIndex()
 
-    def get_cat_ids(self,
-                    cat_names: Sequence[str] = (),
-                    sup_names: Sequence[str] = (),
-                    cat_ids: Sequence[Any] = ()) -> List[Any]:
+    def get_cat_ids(
+        self, cat_names: Sequence[str] = (), sup_names: Sequence[str] = (), cat_ids: Sequence[Any] = ()
+    ) -> List[Any]:
         """List ids of categories, in the order of the file, in which mmdet numbers the labels.
 
         Args:
@@ -214,7 +230,8 @@ class CheckedCOCO(COCO):
             if names != tuple(cat_names):
                 raise AnnotationError(
                     f'{self.annotation_file}: metainfo lists the classes {tuple(cat_names)}, but mmdet numbers them in '
-                    f'the order of the categories; set dataset.metainfo=dict(classes={names})')
+                    f'the order of the categories; set dataset.metainfo=dict(classes={names})'
+                )
         return ids
 
 

@@ -27,8 +27,10 @@ class EvaluatedCOCO(COCO):
         for section, entries in dict(images=self.imgs, categories=self.cats).items():
             texts = [key for key in entries if isinstance(key, str)]
             if 0 < len(texts) < len(entries):
-                raise AnnotationError(f'{annotation_file}: {section}: {len(texts)} of {len(entries)} ids are texts, as '
-                                      f'{texts[0]!r}; expected all numbers or all texts, to evaluate with them')
+                raise AnnotationError(
+                    f'{annotation_file}: {section}: {len(texts)} of {len(entries)} ids are texts, as '
+                    f'{texts[0]!r}; expected all numbers or all texts, to evaluate with them'
+                )
 
     def createIndex(self) -> None:  # noqa: N802  pycocotools' name
         """Number the annotations from 1 and index them."""

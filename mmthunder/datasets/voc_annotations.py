@@ -73,8 +73,9 @@ def check_annotation(path: str, content: bytes) -> List[str]:
     try:
         root = ET.fromstring(content)
     except (ET.ParseError, ValueError, LookupError) as error:  # the last two are of encodings
-        raise AnnotationError(f'{path}: not readable as XML ({error}); the file is damaged or was cut off, so write or '
-                              'download it again') from None
+        raise AnnotationError(
+            f'{path}: not readable as XML ({error}); the file is damaged or was cut off, so write or download it again'
+        ) from None
     if root.find('size') is not None:
         for field in ('size/width', 'size/height'):
             _read(root, field, _side, path, 'a whole number of pixels, at least 1; without size, the image tells it')
@@ -88,7 +89,8 @@ def check_annotation(path: str, content: bytes) -> List[str]:
             _read(element, 'difficult', int, where, '0 or 1')
         x1, y1, x2, y2 = (
             _read(element, f'bndbox/{side}', _pixel, where, 'a number of pixels')
-            for side in ('xmin', 'ymin', 'xmax', 'ymax'))
+            for side in ('xmin', 'ymin', 'xmax', 'ymax')
+        )
         for low, high, axis in ((x1, x2, 'x'), (y1, y2, 'y')):
             if high < low:
                 raise AnnotationError(f'{where}: bndbox/{axis}max is {high:g}; expected at least {axis}min, {low:g}')
@@ -118,8 +120,10 @@ def checking_the_file(parse_data_info: Callable) -> Callable:
         try:
             return parse_data_info(self, img_info)
         except (AttributeError, FileNotFoundError, cv2.error):  # without a size mmdet opens the image, for its shape
-            raise AnnotationError(f'{path}: has no size, and the image {img_info["file_name"]} is missing or not '
-                                  'readable; replace the image, or remove both') from None
+            raise AnnotationError(
+                f'{path}: has no size, and the image {img_info["file_name"]} is missing or not '
+                'readable; replace the image, or remove both'
+            ) from None
 
     return check_and_parse
 

@@ -67,7 +67,7 @@ class FeatureNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """Compute the map for RoI features (1, C, H, W), objectness (1, A, H, W) and deltas (1, 4 * A, H, W)."""
         feats = self.detector.extract_feat(inputs)
-        (logits, ), (deltas, ) = self.detector.rpn_head(feats)
+        (logits,), (deltas,) = self.detector.rpn_head(feats)
         return feats[0], logits, deltas
 
 
@@ -100,15 +100,22 @@ def check_supported(detector: nn.Module) -> None:
     head = getattr(getattr(detector, 'roi_head', None), 'bbox_head', None)
     known = isinstance(detector, ThunderNet) and isinstance(detector.backbone, SNet)
     known = known and isinstance(head, ConvFCBBoxHead) and detector.rpn_head.use_sigmoid_cls
-    if not known or head.num_shared_fcs == 0 or any(
-        (head.num_shared_convs, head.num_cls_convs, head.num_cls_fcs, head.num_reg_convs, head.num_reg_fcs)):
-        raise NotImplementedError('export: ncnn takes a ThunderNet with an SNet, a sigmoid RPN and a head of shared '
-                                  'fully connected layers; use tools/deployment/export_onnx.py for others')
+    if (
+        not known
+        or head.num_shared_fcs == 0
+        or any((head.num_shared_convs, head.num_cls_convs, head.num_cls_fcs, head.num_reg_convs, head.num_reg_fcs))
+    ):
+        raise NotImplementedError(
+            'export: ncnn takes a ThunderNet with an SNet, a sigmoid RPN and a head of shared '
+            'fully connected layers; use tools/deployment/export_onnx.py for others'
+        )
     check_nms(detector)
     for coder, name in ((detector.rpn_head.bbox_coder, 'rpn_head'), (head.bbox_coder, 'roi_head.bbox_head')):
         if type(coder).decode is not DeltaXYWHBBoxCoder.decode or not coder.clip_border or coder.add_ctr_clamp:
-            raise NotImplementedError(f'export: model.{name}.bbox_coder is not of the kind that ncnn takes: '
-                                      'DeltaXYWHBBoxCoder with clip_border=True and add_ctr_clamp=False')
+            raise NotImplementedError(
+                f'export: model.{name}.bbox_coder is not of the kind that ncnn takes: '
+                'DeltaXYWHBBoxCoder with clip_border=True and add_ctr_clamp=False'
+            )
 
 
 def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_length: bool = False) -> None:
@@ -118,25 +125,36 @@ def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_leng
         RuntimeError: If pnnx fails.
     """
     import pnnx
+
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
         # Shapes are constants of the trace, which is meant.
         warnings.simplefilter('ignore')
         torch.jit.trace(module.eval(), inputs, check_trace=False).save(f'{folder}/net.pt')
         length, *rest = inputs.shape
-        shapes = [f'{key}=[{",".join(map(str, shape))}]f32' for key, shape in (
-            ('inputshape', (length, *rest)), ('inputshape2', (length // 2, *rest)))]
+        shapes = [
+            f'{key}=[{",".join(map(str, shape))}]f32'
+            for key, shape in (('inputshape', (length, *rest)), ('inputshape2', (length // 2, *rest)))
+        ]
         # Not through pnnx.export, which prints every step and runs the code that it makes.
         command = [
-            pnnx.EXEC_PATH, f'{folder}/net.pt', *(shapes if any_length else shapes[:1]), f'fp16={int(fp16)}',
-            f'ncnnparam={path}.param', f'ncnnbin={path}.bin', f'ncnnpy={folder}/ncnn.py',
-            f'pnnxparam={folder}/net.param', f'pnnxbin={folder}/net.bin', f'pnnxpy={folder}/net.py',
-            f'pnnxonnx={folder}/net.onnx'
+            pnnx.EXEC_PATH,
+            f'{folder}/net.pt',
+            *(shapes if any_length else shapes[:1]),
+            f'fp16={int(fp16)}',
+            f'ncnnparam={path}.param',
+            f'ncnnbin={path}.bin',
+            f'ncnnpy={folder}/ncnn.py',
+            f'pnnxparam={folder}/net.param',
+            f'pnnxbin={folder}/net.bin',
+            f'pnnxpy={folder}/net.py',
+            f'pnnxonnx={folder}/net.onnx',
         ]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode or not Path(f'{path}.bin').is_file():
         last_line = result.stdout.strip().split('\n')[-1]
-        raise RuntimeError(f'export: pnnx could not write {path}.bin (exit code {result.returncode}, last line: '
-                           f'{last_line!r})')
+        raise RuntimeError(
+            f'export: pnnx could not write {path}.bin (exit code {result.returncode}, last line: {last_line!r})'
+        )
 
 
 def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> None:
@@ -147,17 +165,23 @@ def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> N
     divisor = preprocessor.pad_size_divisor
     width, height = (side + -side % divisor for side in spec.scale)
     _convert(FeatureNetwork(fused), torch.rand(1, 3, height, width), folder / 'features', fp16)
-    _convert(HeadNetwork(head), torch.rand(rpn.test_cfg.max_per_img, head.shared_fcs[0].in_features), folder / 'head',
-             fp16, any_length=True)
+    _convert(
+        HeadNetwork(head),
+        torch.rand(rpn.test_cfg.max_per_img, head.shared_fcs[0].in_features),
+        folder / 'head',
+        fp16,
+        any_length=True,
+    )
     metadata = make_metadata(detector, spec)
     settings = dict(
         metadata=metadata,
         preprocess=dict(
             bgr_to_rgb=preprocessor._channel_conversion,
-            mean=metadata['mean'] or [0.] * 3,
-            std=metadata['std'] or [1.] * 3,
+            mean=metadata['mean'] or [0.0] * 3,
+            std=metadata['std'] or [1.0] * 3,
             pad_size_divisor=divisor,
-            pad_value=preprocessor.pad_value),
+            pad_value=preprocessor.pad_value,
+        ),
         rpn=dict(
             base_anchors=rpn.prior_generator.base_anchors[0].tolist(),
             stride=rpn.prior_generator.strides[0],
@@ -166,20 +190,20 @@ def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> N
             nms_pre=rpn.test_cfg.nms_pre if rpn.test_cfg.nms_pre > 0 else None,
             iou_threshold=rpn.test_cfg.nms.iou_threshold,
             max_per_img=rpn.test_cfg.max_per_img,
-            min_bbox_size=rpn.test_cfg.get('min_bbox_size', -1)),
+            min_bbox_size=rpn.test_cfg.get('min_bbox_size', -1),
+        ),
         ps_roi_align={
             key: getattr(roi_layer, key)
             for key in ('output_size', 'spatial_scale', 'sampling_ratio', 'pool_mode', 'aligned', 'min_size')
         },
-        head=dict(means=head.bbox_coder.means, stds=head.bbox_coder.stds))
+        head=dict(means=head.bbox_coder.means, stds=head.bbox_coder.stds),
+    )
     (folder / 'detector.json').write_text(json.dumps(settings, indent=1))
 
 
-def export_ncnn(detector: ThunderNet,
-                output: Union[str, Path],
-                spec: InputSpec,
-                images: Sequence[np.ndarray],
-                fp16: bool = False) -> Agreement:
+def export_ncnn(
+    detector: ThunderNet, output: Union[str, Path], spec: InputSpec, images: Sequence[np.ndarray], fp16: bool = False
+) -> Agreement:
     """Write a folder with ``features.param|bin``, ``head.param|bin`` and ``detector.json``.
 
     Args:
@@ -204,13 +228,14 @@ def export_ncnn(detector: ThunderNet,
     output = Path(output)
     reference = use_fixed_size(use_greedy_nms(detector), spec.scale)
     # Rounded weights change scores in the third digit, and with that, now and then, which box an NMS keeps.
-    agreement = Agreement(box_tolerance=2., score_tolerance=1e-2) if fp16 else Agreement()
+    agreement = Agreement(box_tolerance=2.0, score_tolerance=1e-2) if fp16 else Agreement()
     with whole_files(output, FILES) as folder:
         _write(detector, folder, spec, fp16)
         runtime = Detector(folder / 'detector.json', 'ncnn')
         for image, found in zip(images, runtime.detect(images)):
             agreement.add(detect(reference, image), found)
         if agreement.unmatched > (FP16_UNMATCHED * agreement.detections if fp16 else 0):
-            raise DisagreementError(f'export: the networks and the detector disagree, so {output} is not written: '
-                                    f'{agreement}')
+            raise DisagreementError(
+                f'export: the networks and the detector disagree, so {output} is not written: {agreement}'
+            )
     return agreement

@@ -19,13 +19,16 @@ def check_supported(detector: TwoStageDetector) -> None:
     """
     for cfg, name in ((detector.rpn_head.test_cfg.nms, 'rpn'), (detector.roi_head.test_cfg.nms, 'rcnn')):
         if cfg.type not in ('nms', 'soft_nms') or cfg.get('class_agnostic', False):
-            raise NotImplementedError(f'export: test_cfg.{name}.nms is {dict(cfg)}; exported detectors have NMS of '
-                                      "each class, dict(type='nms', iou_threshold=...)")
+            raise NotImplementedError(
+                f'export: test_cfg.{name}.nms is {dict(cfg)}; exported detectors have NMS of '
+                "each class, dict(type='nms', iou_threshold=...)"
+            )
 
 
 @torch.library.custom_op('mmthunder::nms_mask', mutates_args=())
-def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float,
-             max_output_boxes: int) -> Tensor:
+def nms_mask(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float, max_output_boxes: int
+) -> Tensor:
     """Mark the boxes that greedy NMS keeps, for each image and class on its own.
 
     Unlike :func:`torchvision.ops.nms` the result has a shape that does not depend on the values, and
@@ -55,12 +58,17 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: floa
     return torch.empty_like(scores, dtype=torch.bool)
 
 
-def _onnx_nms_mask(boxes: FLOAT, scores: FLOAT, iou_threshold: float, score_threshold: float,
-                   max_output_boxes: int) -> BOOL:
+def _onnx_nms_mask(
+    boxes: FLOAT, scores: FLOAT, iou_threshold: float, score_threshold: float, max_output_boxes: int
+) -> BOOL:
     """Build the same in ONNX: its operator lists (image, class, box) triplets, which are scattered into a mask."""
     kept = op.NonMaxSuppression(
-        boxes, scores, op.Constant(value_ints=[max_output_boxes]), op.Constant(value_floats=[iou_threshold]),
-        op.Constant(value_floats=[score_threshold]))
+        boxes,
+        scores,
+        op.Constant(value_ints=[max_output_boxes]),
+        op.Constant(value_floats=[iou_threshold]),
+        op.Constant(value_floats=[score_threshold]),
+    )
     zeros = op.Mul(scores, 0.0)
     ones = op.Expand(op.Constant(value_floats=[1.0]), op.Slice(op.Shape(kept), [0], [1]))
     return op.Cast(op.ScatterND(zeros, kept, ones), to=9)
@@ -90,8 +98,9 @@ def top_k(scores: Tensor, k: int, fill: float) -> Tuple[Tensor, Tensor]:
     return values, index.clamp(max=count - 1)
 
 
-def select_detections(boxes: Tensor, scores: Tensor, score_threshold: float, iou_threshold: float,
-                      max_per_img: int) -> Tuple[Tensor, Tensor, Tensor]:
+def select_detections(
+    boxes: Tensor, scores: Tensor, score_threshold: float, iou_threshold: float, max_per_img: int
+) -> Tuple[Tensor, Tensor, Tensor]:
     """Keep the best detections: greedy NMS of each class, then the highest scores of all classes.
 
     Args:
@@ -112,8 +121,8 @@ def select_detections(boxes: Tensor, scores: Tensor, score_threshold: float, iou
     # Classes with boxes of their own are images of one class to the NMS.
     nms_scores = scores if shared else scores.reshape(-1, 1, num_boxes)
     keep = nms_mask(boxes.reshape(-1, num_boxes, 4), nms_scores, iou_threshold, score_threshold, max_per_img)
-    candidates = torch.where(keep.reshape(num_imgs, -1), scores.reshape(num_imgs, -1), 0.)
-    scores, index = top_k(candidates, max_per_img, 0.)
+    candidates = torch.where(keep.reshape(num_imgs, -1), scores.reshape(num_imgs, -1), 0.0)
+    scores, index = top_k(candidates, max_per_img, 0.0)
     box_index = index % num_boxes if shared else index
     boxes = boxes.reshape(num_imgs, -1, 4).gather(1, box_index[..., None].expand(-1, -1, 4))
     found = scores > 0

@@ -45,11 +45,9 @@ class InputSpec(NamedTuple):
     batch: Optional[int]
 
     @classmethod
-    def from_config(cls,
-                    cfg: Config,
-                    shape: Optional[Tuple[int, int]] = None,
-                    dynamic: bool = False,
-                    batch: Optional[int] = 1) -> 'InputSpec':
+    def from_config(
+        cls, cfg: Config, shape: Optional[Tuple[int, int]] = None, dynamic: bool = False, batch: Optional[int] = 1
+    ) -> 'InputSpec':
         """Take the size of the config's tests.
 
         Args:
@@ -121,7 +119,8 @@ def make_metadata(detector: TwoStageDetector, spec: InputSpec) -> dict:
         nms=dict(type='nms', iou_threshold=cfg.nms.iou_threshold),
         mean=preprocessor.mean.flatten().tolist() if preprocessor._enable_normalize else None,
         std=preprocessor.std.flatten().tolist() if preprocessor._enable_normalize else None,
-        config=Path(detector.cfg.filename).name if detector.cfg.filename else None)
+        config=Path(detector.cfg.filename).name if detector.cfg.filename else None,
+    )
 
 
 def build_model(detector: TwoStageDetector, spec: InputSpec) -> onnx.ModelProto:
@@ -143,15 +142,18 @@ def build_model(detector: TwoStageDetector, spec: InputSpec) -> onnx.ModelProto:
     model = to_onnx(graph, example, {0: free if spec.batch is None else fixed, 1: sides, 2: sides, 3: fixed})
     onnx.helper.set_model_props(
         model,
-        {key: value if key == 'format' else json.dumps(value) for key, value in make_metadata(detector, spec).items()})
+        {key: value if key == 'format' else json.dumps(value) for key, value in make_metadata(detector, spec).items()},
+    )
     return model
 
 
-def export_onnx(detector: TwoStageDetector,
-                output: Union[str, Path],
-                spec: InputSpec,
-                images: Sequence[np.ndarray],
-                threads: Optional[int] = None) -> Agreement:
+def export_onnx(
+    detector: TwoStageDetector,
+    output: Union[str, Path],
+    spec: InputSpec,
+    images: Sequence[np.ndarray],
+    threads: Optional[int] = None,
+) -> Agreement:
     """Write a detector as an ONNX file, if the file finds what the detector finds.
 
     Args:
@@ -179,6 +181,7 @@ def export_onnx(detector: TwoStageDetector,
         for image, found in zip(images, runtime.detect(images)):
             agreement.add(detect(reference, image), found)
         if agreement.unmatched:
-            raise DisagreementError(f'export: the graph and the detector disagree, so {output} is not written: '
-                                    f'{agreement}')
+            raise DisagreementError(
+                f'export: the graph and the detector disagree, so {output} is not written: {agreement}'
+            )
     return agreement

@@ -24,8 +24,11 @@ def _batches(model: Union[str, Path], images: Sequence[np.ndarray]) -> List[np.n
 
 def _output_nodes(model: onnx.ModelProto) -> list:
     """Name the nodes of the output layers."""
-    return [node.name for node in model.graph.node if any(f'.{layer}.' in name for layer in OUTPUT_LAYERS
-                                                          for name in node.input)]
+    return [
+        node.name
+        for node in model.graph.node
+        if any(f'.{layer}.' in name for layer in OUTPUT_LAYERS for name in node.input)
+    ]
 
 
 def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
@@ -47,7 +50,6 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
     batches = iter(_batches(model, images))
 
     class Reader(CalibrationDataReader):
-
         def get_next(self) -> dict:
             batch = next(batches, None)
             return None if batch is None else dict(images=batch)
@@ -63,7 +65,8 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
             nodes_to_exclude=_output_nodes(onnx.load(model)),
             per_channel=True,
             activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8)
+            weight_type=QuantType.QInt8,
+        )
 
 
 def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
@@ -85,8 +88,9 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
     graph = openvino_core().read_model(model)
     if graph.inputs[0].partial_shape.is_dynamic:
         # OpenVINO 2026.4 takes wrong shapes for the parts of a split eight-bit tensor then and refuses the file.
-        raise ValueError(f'{model}: takes images of every size; for OpenVINO in eight bits export it with '
-                         '--shape HEIGHT WIDTH')
+        raise ValueError(
+            f'{model}: takes images of every size; for OpenVINO in eight bits export it with --shape HEIGHT WIDTH'
+        )
     proto = onnx.load(model)
     arithmetic = [node.name for node in proto.graph.node if node.op_type in FLOAT_OPERATORS]
     quantized = nncf.quantize(
@@ -94,7 +98,8 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
         nncf.Dataset(batches),
         subset_size=len(images),
         preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=_output_nodes(proto) + arithmetic, validate=False))
+        ignored_scope=nncf.IgnoredScope(names=_output_nodes(proto) + arithmetic, validate=False),
+    )
     output = Path(output)
     with whole_files(output.parent, [output.with_suffix('.bin').name, output.name]) as folder:
         openvino.save_model(quantized, folder / output.name, compress_to_fp16=False)

@@ -72,7 +72,7 @@ def ps_roi_align(layer: PSRoIAlign, feat: Tensor, boxes: Tensor) -> Tensor:
     num_imgs, _, height, width = feat.shape
     num_rois = boxes.shape[1]
     p_h, p_w = layer.output_size
-    x1, y1, x2, y2 = (boxes * layer.spatial_scale - (0.5 if layer.aligned else 0.)).unbind(-1)
+    x1, y1, x2, y2 = (boxes * layer.spatial_scale - (0.5 if layer.aligned else 0.0)).unbind(-1)
     roi_w, roi_h = x2 - x1, y2 - y1
     if layer.min_size > 0:
         roi_w, roi_h = roi_w.clamp(min=layer.min_size), roi_h.clamp(min=layer.min_size)
@@ -143,8 +143,10 @@ def check_supported(extractor: BaseRoIExtractor) -> None:
     known = isinstance(extractor, PSRoIExtractor) and isinstance(layer, PSRoIAlign)
     known |= isinstance(extractor, SingleRoIExtractor) and isinstance(layer, RoIAlign) and layer.pool_mode == 'avg'
     if not known:
-        raise NotImplementedError(f'export: {type(extractor).__name__} with {layer} has no form in ONNX; use '
-                                  'PSRoIExtractor with PSRoIAlign, or SingleRoIExtractor with average RoIAlign')
+        raise NotImplementedError(
+            f'export: {type(extractor).__name__} with {layer} has no form in ONNX; use '
+            'PSRoIExtractor with PSRoIAlign, or SingleRoIExtractor with average RoIAlign'
+        )
 
 
 def roi_features(extractor: BaseRoIExtractor, feats: Sequence[Tensor], boxes: Tensor) -> Tensor:

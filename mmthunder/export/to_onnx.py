@@ -25,7 +25,7 @@ def to_onnx(module: nn.Module, images: Tensor, dynamic_shapes: Optional[dict] = 
         onnx.ModelProto: The model, checked.
     """
     with torch.no_grad():
-        program = torch.export.export(module, (images, ), dynamic_shapes=(dynamic_shapes, ))
+        program = torch.export.export(module, (images,), dynamic_shapes=(dynamic_shapes,))
         program = torch.onnx.export(
             program,
             input_names=['images'],
@@ -33,7 +33,8 @@ def to_onnx(module: nn.Module, images: Tensor, dynamic_shapes: Optional[dict] = 
             opset_version=OPSET,
             dynamo=True,
             custom_translation_table=ONNX_TRANSLATION,
-            verbose=False)
+            verbose=False,
+        )
     model = program.model_proto
     pad_depthwise(model)
     onnx.checker.check_model(model, full_check=True)

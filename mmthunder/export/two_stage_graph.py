@@ -40,11 +40,14 @@ class TwoStageGraph(nn.Module):
     def __init__(self, detector: TwoStageDetector) -> None:
         super().__init__()
         if not isinstance(detector, TwoStageDetector) or not isinstance(detector.roi_head, StandardRoIHead):
-            raise NotImplementedError(f'export: {type(detector).__name__} is not a two-stage detector with mmdet\'s '
-                                      'StandardRoIHead; export a ThunderNet or a Faster R-CNN')
+            raise NotImplementedError(
+                f"export: {type(detector).__name__} is not a two-stage detector with mmdet's "
+                'StandardRoIHead; export a ThunderNet or a Faster R-CNN'
+            )
         if detector.roi_head.with_mask:
-            raise NotImplementedError('export: the graph gives boxes, and this detector has a mask head; set '
-                                      'model.roi_head.mask_head=None')
+            raise NotImplementedError(
+                'export: the graph gives boxes, and this detector has a mask head; set model.roi_head.mask_head=None'
+            )
         check_nms(detector)
         check_roi_features(detector.roi_head.bbox_roi_extractor)
         self.detector = fuse_conv_bn(copy.deepcopy(detector))
@@ -70,8 +73,9 @@ class TwoStageGraph(nn.Module):
         head, cfg = self.detector.rpn_head, self.detector.rpn_head.test_cfg
         cls_scores, bbox_preds = head(feats)
         num_imgs = cls_scores[0].shape[0]
-        priors = head.prior_generator.grid_priors([score.shape[-2:] for score in cls_scores],
-                                                  device=cls_scores[0].device)
+        priors = head.prior_generator.grid_priors(
+            [score.shape[-2:] for score in cls_scores], device=cls_scores[0].device
+        )
         level_boxes, level_scores, level_ids = [], [], []
         for level, (score, deltas, anchors) in enumerate(zip(cls_scores, bbox_preds, priors)):
             score = score.permute(0, 2, 3, 1).reshape(num_imgs, -1, head.cls_out_channels)
@@ -87,21 +91,21 @@ class TwoStageGraph(nn.Module):
             boxes = head.bbox_coder.decode(anchors, deltas).reshape(num_imgs, -1, 4)
             level_boxes.append(self._clip(boxes, head, limits))
             probability = score.sigmoid() if head.use_sigmoid_cls else score
-            level_scores.append(torch.where(score > NO_ANCHOR, probability, -1.))
+            level_scores.append(torch.where(score > NO_ANCHOR, probability, -1.0))
             level_ids.append(torch.full_like(boxes[0, :, 0], level))
         boxes, scores = torch.cat(level_boxes, 1), torch.cat(level_scores, 1)
 
         # Scores are at least 0; -1 keeps a box out of the NMS.
         if cfg.get('min_bbox_size', -1) >= 0:
             sizes = boxes[..., 2:] - boxes[..., :2]
-            scores = torch.where((sizes > cfg.min_bbox_size).all(-1), scores, -1.)
+            scores = torch.where((sizes > cfg.min_bbox_size).all(-1), scores, -1.0)
         by_level = scores[:, None]
         if len(level_boxes) > 1:
             levels = torch.arange(len(level_boxes), device=boxes.device).to(boxes.dtype)
-            by_level = torch.where(torch.cat(level_ids) == levels[:, None], by_level, -1.)
+            by_level = torch.where(torch.cat(level_ids) == levels[:, None], by_level, -1.0)
         keep = nms_mask(boxes, by_level, cfg.nms.iou_threshold, -0.5, cfg.max_per_img)
         keep = keep.any(1) if len(level_boxes) > 1 else keep[:, 0]
-        scores, index = top_k(torch.where(keep, scores, -1.), cfg.max_per_img, -1.)
+        scores, index = top_k(torch.where(keep, scores, -1.0), cfg.max_per_img, -1.0)
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), scores >= 0
 
     def classify(self, feats: Sequence[Tensor], proposals: Tensor, limits: Tensor) -> Tuple[Tensor, Tensor]:
@@ -119,11 +123,11 @@ class TwoStageGraph(nn.Module):
         roi_head = self.detector.roi_head
         extractor, head = roi_head.bbox_roi_extractor, roi_head.bbox_head
         num_imgs, num_rois = proposals.shape[:2]
-        features = roi_features(extractor, feats[:extractor.num_inputs], proposals)
+        features = roi_features(extractor, feats[: extractor.num_inputs], proposals)
         if roi_head.with_shared_head:
             features = roi_head.shared_head(features)
         cls_score, bbox_pred = head(features)
-        scores = cls_score.softmax(-1).reshape(num_imgs, num_rois, -1)[..., :head.num_classes].transpose(1, 2)
+        scores = cls_score.softmax(-1).reshape(num_imgs, num_rois, -1)[..., : head.num_classes].transpose(1, 2)
         num_boxes = 1 if head.reg_class_agnostic else head.num_classes
         rois = proposals[:, :, None].expand(num_imgs, num_rois, num_boxes, 4).reshape(-1, 4)
         boxes = self._clip(head.bbox_coder.decode(rois, bbox_pred.reshape(-1, 4)), head, limits)

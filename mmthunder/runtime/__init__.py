@@ -1,6 +1,6 @@
 """Runs exported detectors with numpy, OpenCV and ONNX Runtime or OpenVINO, without torch or mmdet.
 
-    python -m mmthunder.runtime detector.onnx photographs/ --output results
+python -m mmthunder.runtime detector.onnx photographs/ --output results
 """
 
 from .detector import Detections, Detector

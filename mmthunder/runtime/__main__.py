@@ -36,12 +36,16 @@ def find_image_ids(files: Sequence[Path], annotations: Optional[str]) -> Optiona
             with open(annotations) as f:
                 ids = {Path(image['file_name']).name: image['id'] for image in json.load(f)['images']}
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{annotations}: not a COCO annotation file with images that have file_name and id '
-                             f'({type(error).__name__}: {error})') from None
+            raise ValueError(
+                f'{annotations}: not a COCO annotation file with images that have file_name and id '
+                f'({type(error).__name__}: {error})'
+            ) from None
         unknown = [path.name for path in files if path.name not in ids]
         if unknown:
-            raise ValueError(f'{annotations}: has no image called {unknown[0]}, nor {len(unknown) - 1} others of the '
-                             f'{len(files)} files; leave --annotations out or give the file that lists them')
+            raise ValueError(
+                f'{annotations}: has no image called {unknown[0]}, nor {len(unknown) - 1} others of the '
+                f'{len(files)} files; leave --annotations out or give the file that lists them'
+            )
         return {path: ids[path.name] for path in files}
     if any(is_video(path) or not path.stem.isdecimal() for path in files):
         return None
@@ -70,8 +74,10 @@ def check_names(files: Sequence[Path], pictures: Path) -> None:
             raise ValueError(f'{path}: its drawn picture would replace it; choose another --output')
         name = picture_name(path)
         if name in paths:
-            raise ValueError(f'{path} and {paths[name]}: the results of both would be called {name}; run them one '
-                             'after the other, with another --output')
+            raise ValueError(
+                f'{path} and {paths[name]}: the results of both would be called {name}; run them one '
+                'after the other, with another --output'
+            )
         paths[name] = path
 
 
@@ -84,7 +90,8 @@ def coco_results(frame: Frame, image_id: int, detections: Detections, category_i
             category_id=category_ids[label],
             bbox=[x1, y1, x2 - x1, y2 - y1],
             score=score,
-            file_name=frame.path.name)
+            file_name=frame.path.name,
+        )
         if frame.index is not None:
             result['frame'] = frame.index
         results.append(result)
@@ -122,11 +129,12 @@ class PictureWriter:
         if self._video_path != frame.path:
             self.close()
             size = picture.shape[1], picture.shape[0]
-            self._video = cv2.VideoWriter(
-                str(path), cv2.VideoWriter_fourcc(*'mp4v'), frame_rate(frame.path), size)
+            self._video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), frame_rate(frame.path), size)
             if not self._video.isOpened():
-                raise OSError(f'{path}: could not be written; is the disk full, or OpenCV without video? '
-                              '--no-pictures writes the JSON only')
+                raise OSError(
+                    f'{path}: could not be written; is the disk full, or OpenCV without video? '
+                    '--no-pictures writes the JSON only'
+                )
             self._video_path = frame.path
         self._video.write(picture)
 
@@ -140,7 +148,8 @@ class PictureWriter:
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m mmthunder.runtime', description='Detect objects with an exported detector.')
+        prog='python -m mmthunder.runtime', description='Detect objects with an exported detector.'
+    )
     parser.add_argument('model', help='file of tools/deployment/export_onnx.py')
     parser.add_argument('inputs', nargs='+', metavar='input', help='images, folders of images, videos')
     parser.add_argument('--output', required=True, help='folder for detections.json and pictures/')
@@ -196,11 +205,15 @@ def run(args: argparse.Namespace) -> int:
         if writer is not None:
             writer.close()
         (output / 'detections.json').write_text(json.dumps(results))
-        print(f'{detector.session.name}: {len(results)} detections in {done} images: {output / "detections.json"}'
-              f'{"" if writer is None else f", pictures in {writer.folder}"}')
+        print(
+            f'{detector.session.name}: {len(results)} detections in {done} images: {output / "detections.json"}'
+            f'{"" if writer is None else f", pictures in {writer.folder}"}'
+        )
     if unreadable:
-        print(f'{len(unreadable)} of {len(files)} files could not be read: {", ".join(map(str, unreadable))}',
-              file=sys.stderr)
+        print(
+            f'{len(unreadable)} of {len(files)} files could not be read: {", ".join(map(str, unreadable))}',
+            file=sys.stderr,
+        )
     return 1 if unreadable else 0
 
 

@@ -83,17 +83,21 @@ class Detector:
         by_size: Dict[Tuple[int, int], List[int]] = {}
         for index, image in enumerate(images):
             if not isinstance(image, np.ndarray):
-                raise ValueError(f'image {index} is {type(image).__name__}, expected an array (H, W, 3) of uint8; '
-                                 'cv2.imread gives None for a file that it cannot read')
+                raise ValueError(
+                    f'image {index} is {type(image).__name__}, expected an array (H, W, 3) of uint8; '
+                    'cv2.imread gives None for a file that it cannot read'
+                )
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise ValueError(f'image {index} has shape {image.shape} and type {image.dtype}; expected '
-                                 '(H, W, 3) and uint8, as cv2.imread gives')
+                raise ValueError(
+                    f'image {index} has shape {image.shape} and type {image.dtype}; expected '
+                    '(H, W, 3) and uint8, as cv2.imread gives'
+                )
             by_size.setdefault(self.input_size(image), []).append(index)
         results: List[Optional[Detections]] = [None] * len(images)
         for size, indices in by_size.items():
             step = self.session.input_shape[0] or len(indices)
             for start in range(0, len(indices), step):
-                chunk = indices[start:start + step]
+                chunk = indices[start : start + step]
                 for index, detections in zip(chunk, self._detect_batch([images[i] for i in chunk], size)):
                     results[index] = detections
         return results
@@ -143,10 +147,14 @@ class Detector:
         shapes = [output.shape for output in outputs]
         slots = shapes[-1][1:2] if shapes else ()
         if shapes != [(len(batch), *slots, 4), (len(batch), *slots), (len(batch), *slots)]:
-            raise ModelFileError(f'{self._path}: its outputs have the shapes {shapes}, expected boxes (N, M, 4), '
-                                 'scores (N, M) and labels (N, M); export it again')
+            raise ModelFileError(
+                f'{self._path}: its outputs have the shapes {shapes}, expected boxes (N, M, 4), '
+                'scores (N, M) and labels (N, M); export it again'
+            )
         boxes, scores, labels = outputs
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all() and (labels < len(self.classes)).all()):
-            raise ModelFileError(f'{self._path}: its outputs have infinite or NaN values, or labels beyond the '
-                                 f'{len(self.classes)} classes of its metadata; export it again')
+            raise ModelFileError(
+                f'{self._path}: its outputs have infinite or NaN values, or labels beyond the '
+                f'{len(self.classes)} classes of its metadata; export it again'
+            )
         return boxes, scores, labels

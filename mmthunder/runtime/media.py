@@ -44,8 +44,11 @@ def list_files(inputs: Sequence[str]) -> List[Path]:
         path = Path(name)
         if path.is_dir():
             # Links that lead nowhere are files as well, unreadable ones.
-            found = sorted(file for file in path.iterdir()
-                           if file.suffix.lower() in IMAGE_SUFFIXES and (file.is_file() or file.is_symlink()))
+            found = sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in IMAGE_SUFFIXES and (file.is_file() or file.is_symlink())
+            )
             if not found:
                 raise FileNotFoundError(f'{path}: no images in this folder (looked for {", ".join(IMAGE_SUFFIXES)})')
             files += found
@@ -54,8 +57,9 @@ def list_files(inputs: Sequence[str]) -> List[Path]:
         elif path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
             files.append(path)
         else:
-            raise ValueError(f'{path}: neither an image ({", ".join(IMAGE_SUFFIXES)}) nor a video '
-                             f'({", ".join(VIDEO_SUFFIXES)})')
+            raise ValueError(
+                f'{path}: neither an image ({", ".join(IMAGE_SUFFIXES)}) nor a video ({", ".join(VIDEO_SUFFIXES)})'
+            )
     return files
 
 
@@ -118,7 +122,7 @@ def frame_rate(path: Path) -> float:
     capture = cv2.VideoCapture(str(path))
     rate = capture.get(cv2.CAP_PROP_FPS)
     capture.release()
-    return rate if rate > 0 else 25.
+    return rate if rate > 0 else 25.0
 
 
 def draw(image: np.ndarray, detections: Detections, classes: Sequence[str], score_thr: float) -> np.ndarray:

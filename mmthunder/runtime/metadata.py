@@ -44,7 +44,8 @@ EXPECTED: Dict[str, Tuple[Callable[[Any], bool], str]] = dict(
     category_ids=(lambda value: _is_list(value, lambda item: type(item) is int), 'a list of whole numbers'),
     score_thr=(lambda value: type(value) in (int, float) and 0 <= value <= 1, 'a number from 0 to 1'),
     scale=(_is_scale, f'width and height in pixels, at most {MAX_SIDE}'),
-    keep_ratio=(lambda value: type(value) is bool, 'true or false'))
+    keep_ratio=(lambda value: type(value) is bool, 'true or false'),
+)
 
 
 def read_metadata(path: Union[str, Path], metadata: Dict[str, str]) -> Metadata:
@@ -61,8 +62,10 @@ def read_metadata(path: Union[str, Path], metadata: Dict[str, str]) -> Metadata:
         ModelFileError: If it is no exported detector, or a value is missing or wrong.
     """
     if metadata.get('format') != FORMAT:
-        raise ModelFileError(f'{path}: not a detector of tools/deployment/export_onnx.py (its metadata has format '
-                             f'{reprlib.repr(metadata.get("format"))}, expected {FORMAT!r}); export it again')
+        raise ModelFileError(
+            f'{path}: not a detector of tools/deployment/export_onnx.py (its metadata has format '
+            f'{reprlib.repr(metadata.get("format"))}, expected {FORMAT!r}); export it again'
+        )
     values = {}
     for key, (is_valid, expected) in EXPECTED.items():
         text = metadata.get(key, '')
@@ -71,10 +74,13 @@ def read_metadata(path: Union[str, Path], metadata: Dict[str, str]) -> Metadata:
         except (ValueError, RecursionError):
             values[key] = None
         if not is_valid(values[key]):
-            raise ModelFileError(f'{path}: {key} in its metadata is {reprlib.repr(text)}, expected {expected} in JSON; '
-                                 'export it again')
+            raise ModelFileError(
+                f'{path}: {key} in its metadata is {reprlib.repr(text)}, expected {expected} in JSON; export it again'
+            )
     read = Metadata(**dict(values, scale=tuple(values['scale'])))
     if len(read.category_ids) != len(read.classes):
-        raise ModelFileError(f'{path}: its metadata has {len(read.classes)} classes, but {len(read.category_ids)} '
-                             'category_ids; export it again')
+        raise ModelFileError(
+            f'{path}: its metadata has {len(read.classes)} classes, but {len(read.category_ids)} '
+            'category_ids; export it again'
+        )
     return read

@@ -27,6 +27,7 @@ class NcnnSession:
 
     def __init__(self, path: Path, threads: Optional[int] = None) -> None:
         import ncnn
+
         self._ncnn = ncnn
         self._path = path
         self.name = f'ncnn {ncnn.__version__}'
@@ -35,8 +36,9 @@ class NcnnSession:
             metadata = self._settings['metadata']
             width, height = metadata['scale']
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ModelFileError(f'{path}: not a detector of tools/deployment/export_ncnn.py '
-                                 f'({type(error).__name__})') from None
+            raise ModelFileError(
+                f'{path}: not a detector of tools/deployment/export_ncnn.py ({type(error).__name__})'
+            ) from None
         self.metadata: Dict[str, str] = {
             key: value if key == 'format' else json.dumps(value) for key, value in metadata.items()
         }
@@ -84,21 +86,30 @@ class NcnnSession:
         feat, logits, deltas = self._forward(self._features, self.preprocess(image), 3)
         proposals = propose(logits, deltas, self._settings['rpn'], limits)
         if not len(proposals):
-            return select_detections(np.zeros((0, 1, 4), np.float32), np.zeros((0, 1), np.float32), 0., 0.,
-                                     metadata['max_per_img'])
+            return select_detections(
+                np.zeros((0, 1, 4), np.float32), np.zeros((0, 1), np.float32), 0.0, 0.0, metadata['max_per_img']
+            )
         pooled = ps_roi_align(feat, proposals, self._settings['ps_roi_align'])
         logits, deltas = self._forward(self._head, pooled.reshape(len(pooled), -1), 2)
         scores = np.exp(logits - logits.max(1, keepdims=True))
         scores = (scores / scores.sum(1, keepdims=True))[:, :-1]
-        boxes = decode(proposals[:, None], deltas.reshape(len(deltas), -1, 4), np.float32(head['means']),
-                       np.float32(head['stds']), limits)
-        return select_detections(boxes, scores, metadata['score_thr'], metadata['nms']['iou_threshold'],
-                                 metadata['max_per_img'])
+        boxes = decode(
+            proposals[:, None],
+            deltas.reshape(len(deltas), -1, 4),
+            np.float32(head['means']),
+            np.float32(head['stds']),
+            limits,
+        )
+        return select_detections(
+            boxes, scores, metadata['score_thr'], metadata['nms']['iou_threshold'], metadata['max_per_img']
+        )
 
     def run(self, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run the detector; see :meth:`OnnxRuntimeSession.run`."""
         try:
             return tuple(np.stack(values) for values in zip(*(self._detect(image) for image in images)))
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ModelFileError(f'{self._path}: a setting is missing, wrong or does not fit the networks '
-                                 f'({type(error).__name__}: {error}); export it again') from None
+            raise ModelFileError(
+                f'{self._path}: a setting is missing, wrong or does not fit the networks '
+                f'({type(error).__name__}: {error}); export it again'
+            ) from None

@@ -39,13 +39,15 @@ class OnnxRuntimeSession:
 
     def __init__(self, path: Path, threads: Optional[int] = None) -> None:
         import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=onnxruntime.get_available_providers())
+                str(path), options, providers=onnxruntime.get_available_providers()
+            )
         # Its errors have a class for each status code, and Exception is what they have in common.
         except Exception as error:
             raise ModelFileError(f'{path}: not a graph that ONNX Runtime can load ({_reason(error)})') from None
@@ -53,9 +55,7 @@ class OnnxRuntimeSession:
         self.name = f'ONNX Runtime {onnxruntime.__version__}'
         self.metadata: Dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._input = self._session.get_inputs()[0]
-        self.input_shape: List[Optional[int]] = [
-            size if isinstance(size, int) else None for size in self._input.shape
-        ]
+        self.input_shape: List[Optional[int]] = [size if isinstance(size, int) else None for size in self._input.shape]
 
     def run(self, images: np.ndarray) -> Outputs:
         """Run the graph.
@@ -84,6 +84,7 @@ def openvino_core() -> 'openvino.Core':
     first one's, which is gone: the next signal, such as a child's end, kills the process.
     """
     import openvino
+
     return openvino.Core()
 
 
@@ -99,6 +100,7 @@ class OpenVINOSession:
 
     def __init__(self, path: Path, threads: Optional[int] = None) -> None:
         import openvino
+
         # On processors with bfloat16 units it would round to 8 bits without being asked.
         config = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
         if threads is not None:

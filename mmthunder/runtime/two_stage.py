@@ -28,8 +28,9 @@ def make_anchors(base_anchors: np.ndarray, stride: Tuple[int, int], height: int,
     return (shifts + base_anchors).reshape(-1, 4)
 
 
-def decode(boxes: np.ndarray, deltas: np.ndarray, means: np.ndarray, stds: np.ndarray,
-           limits: np.ndarray) -> np.ndarray:
+def decode(
+    boxes: np.ndarray, deltas: np.ndarray, means: np.ndarray, stds: np.ndarray, limits: np.ndarray
+) -> np.ndarray:
     """Apply predicted deltas to boxes and clip the results to the image.
 
     Args:
@@ -91,7 +92,7 @@ def propose(logits: np.ndarray, deltas: np.ndarray, settings: dict, limits: np.n
     anchors = make_anchors(np.float32(settings['base_anchors']), settings['stride'], height, width)
     scores = logits.transpose(1, 2, 0).ravel()
     deltas = deltas.transpose(1, 2, 0).reshape(-1, 4)
-    top = np.argsort(-scores, kind='stable')[:settings['nms_pre']]
+    top = np.argsort(-scores, kind='stable')[: settings['nms_pre']]
     boxes = decode(anchors[top], deltas[top], np.float32(settings['means']), np.float32(settings['stds']), limits)
     large = (boxes[:, 2:] - boxes[:, :2] > settings['min_bbox_size']).all(1)
     boxes, scores = boxes[large], scores[top][large]
@@ -130,13 +131,18 @@ def ps_roi_align(feat: np.ndarray, boxes: np.ndarray, settings: dict) -> np.ndar
     y0, y1, y, y_inside = (value[:, None, :, None, :, None] for value in axis(boxes[:, 1], sizes[:, 1], p_h, height))
     # Everything below has shape (R, C, p_h, p_w, s, s).
     channel = np.arange(feat.shape[0]).reshape(1, -1, p_h, p_w, 1, 1)
-    values = (feat[channel, y0, x0] * (1 - y) * (1 - x) + feat[channel, y0, x1] * (1 - y) * x +
-              feat[channel, y1, x0] * y * (1 - x) + feat[channel, y1, x1] * y * x) * (y_inside & x_inside)
+    values = (
+        feat[channel, y0, x0] * (1 - y) * (1 - x)
+        + feat[channel, y0, x1] * (1 - y) * x
+        + feat[channel, y1, x0] * y * (1 - x)
+        + feat[channel, y1, x1] * y * x
+    ) * (y_inside & x_inside)
     return values.max((-2, -1)) if settings['pool_mode'] == 'max' else values.mean((-2, -1))
 
 
-def select_detections(boxes: np.ndarray, scores: np.ndarray, score_threshold: float, iou_threshold: float,
-                      max_per_img: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def select_detections(
+    boxes: np.ndarray, scores: np.ndarray, score_threshold: float, iou_threshold: float, max_per_img: int
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keep the best detections: NMS of each class, then the highest scores of all classes.
 
     Args:
@@ -160,5 +166,8 @@ def select_detections(boxes: np.ndarray, scores: np.ndarray, score_threshold: fl
     boxes, scores, labels = (np.concatenate(values) for values in zip(*found))
     best = np.argsort(-scores, kind='stable')[:max_per_img]
     rest = max_per_img - len(best)
-    return (np.pad(boxes[best], ((0, rest), (0, 0))), np.pad(scores[best], (0, rest)),
-            np.pad(labels[best], (0, rest), constant_values=-1))
+    return (
+        np.pad(boxes[best], ((0, rest), (0, 0))),
+        np.pad(scores[best], (0, rest)),
+        np.pad(labels[best], (0, rest), constant_values=-1),
+    )

@@ -18,7 +18,9 @@ def find_test_resize(cfg: Config) -> ConfigDict:
     """
     steps = [step for step in get_test_pipeline_cfg(cfg) if step['type'] == 'Resize' and 'scale' in step]
     if len(steps) != 1 or isinstance(steps[0].scale, (int, float)):
-        raise ValueError(f'{cfg.filename}: the test pipeline has {len(steps)} Resize steps with a scale, but exactly '
-                         'one with scale=(width, height) tells the size of the input; give the size on the command '
-                         'line')
+        raise ValueError(
+            f'{cfg.filename}: the test pipeline has {len(steps)} Resize steps with a scale, but exactly '
+            'one with scale=(width, height) tells the size of the input; give the size on the command '
+            'line'
+        )
     return steps[0]

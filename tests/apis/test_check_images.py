@@ -32,7 +32,7 @@ def test_given(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'a.png'), image)
     (tmp_path / 'broken.png').write_bytes(b'no image')
-    found, = check_images(None, [str(tmp_path / 'a.png')], 0)
+    (found,) = check_images(None, [str(tmp_path / 'a.png')], 0)
     assert np.array_equal(found, image)
     with pytest.raises(ValueError, match='broken.png: not a readable image'):
         check_images(None, [str(tmp_path / name) for name in ('a.png', 'broken.png')], 0)

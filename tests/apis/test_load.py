@@ -19,9 +19,9 @@ def test_checkpoint(tiny_cfg, tmp_path):
     state_dict = load_detector(tiny_cfg).state_dict()
     state_dict['roi_head.bbox_head.fc_cls.bias'] += 1
     path = tmp_path / 'weights.pth'
-    torch.save(dict(state_dict=state_dict, meta=dict(dataset_meta=dict(classes=('cat', )))), path)
+    torch.save(dict(state_dict=state_dict, meta=dict(dataset_meta=dict(classes=('cat',)))), path)
     detector = load_detector(tiny_cfg, path)
-    assert detector.dataset_meta == dict(classes=('cat', )) and not detector.training
+    assert detector.dataset_meta == dict(classes=('cat',)) and not detector.training
     assert all(torch.equal(value, state_dict[key]) for key, value in detector.state_dict().items())
     torch.save(state_dict, path)
     assert load_detector(tiny_cfg, path).dataset_meta['classes'] == tiny_cfg.metainfo.classes

@@ -14,14 +14,14 @@ from mmthunder.datasets import AnnotationError
 from mmthunder.datasets.coco_annotations import CheckedCOCO, check_annotations, find_unused
 
 VALID = dict(
-    images=[dict(id=1, file_name='a.jpg', width=64, height=48),
-            dict(id=2, file_name='b.jpg', width=64, height=48.)],
+    images=[dict(id=1, file_name='a.jpg', width=64, height=48), dict(id=2, file_name='b.jpg', width=64, height=48.0)],
     categories=[dict(id=7, name='cat'), dict(id=9, name='dog')],
     annotations=[
         dict(id=1, image_id=1, category_id=7, bbox=[5, 6, 20, 30], area=600, iscrowd=0),
         dict(id=2, image_id=1, category_id=9, bbox=[-3.5, 6, 200, 30], area=600.5, iscrowd=1),
-        dict(id=3, image_id=2, category_id=9, bbox=[1, 1, 1, 1], area=1, iscrowd=False, segmentation=[])
-    ])
+        dict(id=3, image_id=2, category_id=9, bbox=[1, 1, 1, 1], area=1, iscrowd=False, segmentation=[]),
+    ],
+)
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ def write(folder: Path, data: Any) -> str:
 
 def build(path: str) -> CocoDataset:
     return CocoDataset(
-        ann_file=path, data_prefix=dict(img='images'), metainfo=dict(classes=('cat', 'dog')), pipeline=[])
+        ann_file=path, data_prefix=dict(img='images'), metainfo=dict(classes=('cat', 'dog')), pipeline=[]
+    )
 
 
 def test_accepts(data, tmp_path):
@@ -58,41 +59,49 @@ def test_lists_of_test_images(data, tmp_path, caplog):
     assert f'{path}: has no annotations' in caplog.text
 
 
-@pytest.mark.parametrize(('section', 'field', 'value', 'message'), [
-    ('images', 'file_name', None, 'images[1] with id 2: file_name is missing; expected the name of the image file'),
-    ('images', 'file_name', 3, 'file_name is 3;'),
-    ('images', 'file_name', '', "file_name is '';"),
-    ('images', 'id', None, 'images[1] with id None: id is missing; expected a number or a text'),
-    ('images', 'id', 1, 'images[1] with id 1: id is 1; expected an id that no other entry has'),
-    ('images', 'width', None, 'images[1] with id 2: width is missing; expected a number of pixels, at least 1'),
-    ('images', 'width', 0, 'width is 0;'),
-    ('images', 'height', '48', "height is '48';"),
-    ('images', 'height', float('nan'), 'height is nan;'),
-    ('images', 'height', True, 'height is True;'),
-    ('images', 'height', 10**9, 'height is 1000000000;'),
-    ('categories', 'name', None, 'categories[1] with id 9: name is missing'),
-    ('categories', 'name', 'cat', "categories[1] with id 9: name is 'cat'; expected a name that no other category has"),
-    ('categories', 'id', 7, 'categories[1] with id 7: id is 7; expected an id that no other entry has'),
-    ('annotations', 'id', None, 'annotations[2] with id None: id is missing'),
-    ('annotations', 'id', 1, 'annotations[2] with id 1: id is 1; expected an id that no other entry has'),
-    ('annotations', 'image_id', 5, 'annotations[2] with id 3: image_id is 5; expected the id of one of the images'),
-    ('annotations', 'image_id', '2', "image_id is '2'; expected the id of one of the images"),
-    ('annotations', 'image_id', [2], 'image_id is [2]; expected the id of an image'),
-    ('annotations', 'category_id', 1, 'category_id is 1; expected the id of one of the categories'),
-    ('annotations', 'bbox', None, 'annotations[2] with id 3: bbox is missing; expected [x, y, width, height]'),
-    ('annotations', 'bbox', [1, 2, 3], 'bbox is [1, 2, 3]; expected'),
-    ('annotations', 'bbox', ['1', '2', '3', '4'], "bbox is ['1', '2', '3', '4']; expected"),
-    ('annotations', 'bbox', [1, 2, -3, 4], 'bbox is [1, 2, -3, 4]; expected'),
-    ('annotations', 'bbox', [1, 2, 3, float('nan')], 'bbox is [1, 2, 3, nan]; expected'),
-    ('annotations', 'bbox', [float('-inf'), 2, 3, 4], 'bbox is [-inf, 2, 3, 4]; expected'),
-    ('annotations', 'bbox', [1, 2, 3, 10**400], 'bbox is [1, 2, 3, 1000'),
-    ('annotations', 'bbox', {}, 'bbox is {}; expected'),
-    ('annotations', 'area', None, 'area is missing; expected a finite number'),
-    ('annotations', 'area', -1, 'area is -1; expected'),
-    ('annotations', 'area', float('nan'), 'area is nan; expected'),
-    ('annotations', 'iscrowd', None, 'iscrowd is missing; expected 0, or 1'),
-    ('annotations', 'iscrowd', 2, 'iscrowd is 2; expected'),
-])
+@pytest.mark.parametrize(
+    ('section', 'field', 'value', 'message'),
+    [
+        ('images', 'file_name', None, 'images[1] with id 2: file_name is missing; expected the name of the image file'),
+        ('images', 'file_name', 3, 'file_name is 3;'),
+        ('images', 'file_name', '', "file_name is '';"),
+        ('images', 'id', None, 'images[1] with id None: id is missing; expected a number or a text'),
+        ('images', 'id', 1, 'images[1] with id 1: id is 1; expected an id that no other entry has'),
+        ('images', 'width', None, 'images[1] with id 2: width is missing; expected a number of pixels, at least 1'),
+        ('images', 'width', 0, 'width is 0;'),
+        ('images', 'height', '48', "height is '48';"),
+        ('images', 'height', float('nan'), 'height is nan;'),
+        ('images', 'height', True, 'height is True;'),
+        ('images', 'height', 10**9, 'height is 1000000000;'),
+        ('categories', 'name', None, 'categories[1] with id 9: name is missing'),
+        (
+            'categories',
+            'name',
+            'cat',
+            "categories[1] with id 9: name is 'cat'; expected a name that no other category has",
+        ),
+        ('categories', 'id', 7, 'categories[1] with id 7: id is 7; expected an id that no other entry has'),
+        ('annotations', 'id', None, 'annotations[2] with id None: id is missing'),
+        ('annotations', 'id', 1, 'annotations[2] with id 1: id is 1; expected an id that no other entry has'),
+        ('annotations', 'image_id', 5, 'annotations[2] with id 3: image_id is 5; expected the id of one of the images'),
+        ('annotations', 'image_id', '2', "image_id is '2'; expected the id of one of the images"),
+        ('annotations', 'image_id', [2], 'image_id is [2]; expected the id of an image'),
+        ('annotations', 'category_id', 1, 'category_id is 1; expected the id of one of the categories'),
+        ('annotations', 'bbox', None, 'annotations[2] with id 3: bbox is missing; expected [x, y, width, height]'),
+        ('annotations', 'bbox', [1, 2, 3], 'bbox is [1, 2, 3]; expected'),
+        ('annotations', 'bbox', ['1', '2', '3', '4'], "bbox is ['1', '2', '3', '4']; expected"),
+        ('annotations', 'bbox', [1, 2, -3, 4], 'bbox is [1, 2, -3, 4]; expected'),
+        ('annotations', 'bbox', [1, 2, 3, float('nan')], 'bbox is [1, 2, 3, nan]; expected'),
+        ('annotations', 'bbox', [float('-inf'), 2, 3, 4], 'bbox is [-inf, 2, 3, 4]; expected'),
+        ('annotations', 'bbox', [1, 2, 3, 10**400], 'bbox is [1, 2, 3, 1000'),
+        ('annotations', 'bbox', {}, 'bbox is {}; expected'),
+        ('annotations', 'area', None, 'area is missing; expected a finite number'),
+        ('annotations', 'area', -1, 'area is -1; expected'),
+        ('annotations', 'area', float('nan'), 'area is nan; expected'),
+        ('annotations', 'iscrowd', None, 'iscrowd is missing; expected 0, or 1'),
+        ('annotations', 'iscrowd', 2, 'iscrowd is 2; expected'),
+    ],
+)
 def test_refuses(data, tmp_path, section, field, value, message):
     """In the last entry, so that all are looked at."""
     data[section][-1][field] = value
@@ -112,19 +121,22 @@ def test_counts_wrong_entries(data):
         check_annotations('a.json', data)
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('', 'not readable as JSON'),
-    ('{"images": [', 'not readable as JSON'),
-    ('[' * 100000, 'not readable as JSON'),
-    ('{"images": 1' + '0' * 5000 + '}', 'not readable as JSON'),
-    ('[]', 'holds no object; expected one with images'),
-    ('3', 'holds no object'),
-    ('{}', 'images is missing; expected a list'),
-    ('{"images": {}}', 'images is not a list of objects'),
-    ('{"images": [3]}', 'images is not a list of objects'),
-    ('{"images": [], "categories": []}', None),
-    ('{"images": [], "categories": [], "annotations": null}', 'annotations is not a list of objects'),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'not readable as JSON'),
+        ('{"images": [', 'not readable as JSON'),
+        ('[' * 100000, 'not readable as JSON'),
+        ('{"images": 1' + '0' * 5000 + '}', 'not readable as JSON'),
+        ('[]', 'holds no object; expected one with images'),
+        ('3', 'holds no object'),
+        ('{}', 'images is missing; expected a list'),
+        ('{"images": {}}', 'images is not a list of objects'),
+        ('{"images": [3]}', 'images is not a list of objects'),
+        ('{"images": [], "categories": []}', None),
+        ('{"images": [], "categories": [], "annotations": null}', 'annotations is not a list of objects'),
+    ],
+)
 def test_other_files(tmp_path, text, message):
     path = write(tmp_path, text)
     if message is None:
@@ -159,7 +171,6 @@ def test_what_is_not_used_is_told(data, tmp_path, caplog):
 
 
 class TestClassList:
-
     @staticmethod
     def build(folder: Path, data: dict, kind: type = CocoDataset, **kwargs) -> CocoDataset:
         return kind(ann_file=write(folder, data), data_prefix=dict(img='images'), pipeline=[], **kwargs)
@@ -202,8 +213,9 @@ class TestClassList:
         data.update(categories=[], annotations=[])
         assert len(self.build(tmp_path, data)) == 2
 
-    @pytest.mark.parametrize(('classes', 'message'), [(('cat', ), "2 'dog'"), (('dog', ), "1 'cat'"),
-                                                      (('cat', 'dog'), None)])
+    @pytest.mark.parametrize(
+        ('classes', 'message'), [(('cat',), "2 'dog'"), (('dog',), "1 'cat'"), (('cat', 'dog'), None)]
+    )
     def test_objects_of_other_classes_are_told(self, data, tmp_path, caplog, classes, message):
         """Each category once, and those without objects not at all."""
         data['categories'].append(dict(id=1, name='cow'))

@@ -22,12 +22,14 @@ def evaluate(path: Path, annotations: List[ID], images: List[ID], categories: Li
                 annotations=[
                     dict(id=i, image_id=image, category_id=categories[0], bbox=[5, 6, 20, 30], area=600, iscrowd=0)
                     for i, image in zip(annotations, images)
-                ])))
+                ],
+            )
+        )
+    )
     metric = METRICS.build(dict(type='CocoMetric', ann_file=str(path)))
     metric.dataset_meta = dict(classes=[f'class {i}' for i in categories])
     for image in images:
-        detected = dict(
-            bboxes=torch.tensor([[5., 6, 25, 36]]), scores=torch.tensor([0.9]), labels=torch.tensor([0]))
+        detected = dict(bboxes=torch.tensor([[5.0, 6, 25, 36]]), scores=torch.tensor([0.9]), labels=torch.tensor([0]))
         metric.process({}, [dict(img_id=image, ori_shape=(48, 64), pred_instances=detected)])
     return metric.evaluate(len(images))['coco/bbox_mAP']
 
@@ -39,8 +41,9 @@ def test_any_ids(tmp_path, annotations, images, categories):
     assert evaluate(tmp_path / 'val.json', annotations, images, categories) == 1
 
 
-@pytest.mark.parametrize(('images', 'categories', 'section'), [([1, 'y'], [7, 9], 'images'),
-                                                               ([1, 2], [9, 'y'], 'categories')])
+@pytest.mark.parametrize(
+    ('images', 'categories', 'section'), [([1, 'y'], [7, 9], 'images'), ([1, 2], [9, 'y'], 'categories')]
+)
 def test_numbers_and_texts(tmp_path, images, categories, section):
     """pycocotools sorts these ids."""
     path = tmp_path / 'val.json'

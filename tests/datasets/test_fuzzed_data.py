@@ -65,8 +65,9 @@ def check_line(error: Exception, path: Any) -> None:
     assert '\n' not in message.replace(str(path), '') and len(message) < len(str(path)) + 600
 
 
-def load_dataset(dataset_type: Type[BaseDataset], damaged: Path, ann_file: Path,
-                 **prefixes: Path) -> Optional[BaseDataset]:
+def load_dataset(
+    dataset_type: Type[BaseDataset], damaged: Path, ann_file: Path, **prefixes: Path
+) -> Optional[BaseDataset]:
     """Load a data set, or check the error, which names the damaged file."""
     try:
         return dataset_type(
@@ -74,7 +75,8 @@ def load_dataset(dataset_type: Type[BaseDataset], damaged: Path, ann_file: Path,
             data_prefix={key: str(path) for key, path in prefixes.items()},
             metainfo=dict(classes=CLASSES),
             serialize_data=False,
-            pipeline=[])
+            pipeline=[],
+        )
     except AnnotationError as error:
         check_line(error, damaged)
         return None
@@ -112,18 +114,28 @@ VALID = dict(
     annotations=[
         dict(id=i, image_id=i // 2, category_id=(7, 9, 2)[i % 3], bbox=[4 * i, 3 * i, 30, 25], area=750, iscrowd=i % 2)
         for i in range(6)
-    ])
+    ],
+)
 # Of few characters, since hypothesis takes seconds to list all of Unicode.
 CHARACTERS = 'ab01.-/: é٣\0\n\ud800'
 # Values that are wrong, nearly right or right.
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 70), st.integers(), st.floats(), st.text(CHARACTERS, max_size=5),
-    st.sampled_from([1e308, 10**400, '1', 'a.jpg', '../a.jpg', '/', 'JPEGImages', 'a\0', 's3://a', 'cat', 7, 2, 0.5]))
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 70),
+    st.integers(),
+    st.floats(),
+    st.text(CHARACTERS, max_size=5),
+    st.sampled_from([1e308, 10**400, '1', 'a.jpg', '../a.jpg', '/', 'JPEGImages', 'a\0', 's3://a', 'cat', 7, 2, 0.5]),
+)
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text('ab', max_size=3), inner, max_size=2),
-    max_leaves=6)
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text('ab', max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
 BOXES = st.lists(SCALARS, min_size=4, max_size=4) | st.lists(
-    st.floats(-100, 200) | st.integers(-100, 200), min_size=4, max_size=4)
+    st.floats(-100, 200) | st.integers(-100, 200), min_size=4, max_size=4
+)
 
 
 @st.composite
@@ -136,7 +148,7 @@ def damaged_bytes(draw, content: bytes) -> bytes:
         if kind == 'cut':
             del content[start:]
         elif kind == 'remove':
-            del content[start:start + draw(st.integers(1, 9))]
+            del content[start : start + draw(st.integers(1, 9))]
         else:
             end = start + 1 if kind == 'change' else start
             content[start:end] = draw(st.binary(min_size=1, max_size=4))
@@ -184,7 +196,8 @@ def test_coco(folder, pipelines, content):
     ids = {category['id'] for category in data['categories'] if category['name'] in CLASSES}
     expected = sum(
         annotation['category_id'] in ids and annotation['id'] not in unused and not annotation.get('ignore')
-        for annotation in data.get('annotations', []))
+        for annotation in data.get('annotations', [])
+    )
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     assert len(infos) == len(data['images'])
     assert sum(len(info['instances']) for info in infos) == expected
@@ -207,8 +220,12 @@ def make_voc() -> ET.Element:
 
 
 TEXTS = st.one_of(
-    st.text(CHARACTERS[:-1], max_size=5), st.integers().map(str), st.integers(-5, 70).map(str), st.floats().map(str),
-    st.sampled_from(['', ' 7 ', '1e9', '0x10', '1_0', 'cat', '٣', '9' * 5000]))
+    st.text(CHARACTERS[:-1], max_size=5),
+    st.integers().map(str),
+    st.integers(-5, 70).map(str),
+    st.floats().map(str),
+    st.sampled_from(['', ' 7 ', '1e9', '0x10', '1_0', 'cat', '٣', '9' * 5000]),
+)
 
 
 @st.composite
@@ -255,16 +272,20 @@ def with_exif(jpeg: bytes, orientation: int) -> bytes:
 def image_files(draw) -> bytes:
     """A whole image file of any kind."""
     shape = draw(st.sampled_from([(HEIGHT, WIDTH), (1, 1), (1, 90), (90, 1), (17, 33)]))
-    channels = draw(st.sampled_from([(), (1, ), (3, ), (4, )]))
+    channels = draw(st.sampled_from([(), (1,), (3,), (4,)]))
     image = np.random.default_rng(0).integers(0, 256, (*shape, *channels), dtype=np.uint8)
     suffix = draw(st.sampled_from(['.jpg', '.jpg', '.jpg', '.png', '.bmp', '.webp', '.tiff']))
     params = ()
     if suffix == '.jpg':
-        params = (cv2.IMWRITE_JPEG_PROGRESSIVE, draw(st.integers(0, 1)), cv2.IMWRITE_JPEG_RST_INTERVAL,
-                  draw(st.integers(0, 2)))
+        params = (
+            cv2.IMWRITE_JPEG_PROGRESSIVE,
+            draw(st.integers(0, 1)),
+            cv2.IMWRITE_JPEG_RST_INTERVAL,
+            draw(st.integers(0, 2)),
+        )
     elif suffix in ('.png', '.tiff') and draw(st.booleans()):
         image = image.astype(np.uint16) * 257
-    if suffix in ('.jpg', '.webp') and channels == (4, ):
+    if suffix in ('.jpg', '.webp') and channels == (4,):
         image = np.ascontiguousarray(image[..., :3])
     content = cv2.imencode(suffix, image, params)[1].tobytes()
     return with_exif(content, draw(st.integers(0, 9))) if suffix == '.jpg' and draw(st.booleans()) else content
@@ -295,7 +316,7 @@ def test_cut_images(folder, content, data):
     path = folder / 'image.jpg'
     path.write_bytes(content)
     whole = load_image(path)
-    path.write_bytes(content[:data.draw(st.integers(0, len(content) - 1))])
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     cut = load_image(path)
     assert cut is None or np.array_equal(cut, whole)
 

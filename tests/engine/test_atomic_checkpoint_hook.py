@@ -26,7 +26,7 @@ class FolderRunner:
             self.message_hub.load_state_dict(checkpoint['message_hub'])
 
     def save_checkpoint(self, out_dir: str, filename: str, file_client_args=None, *, meta, backend_args, **kwargs):
-        weights = torch.full((1000, ), meta['epoch'])
+        weights = torch.full((1000,), meta['epoch'])
         state = dict(meta=meta, message_hub=self.message_hub.state_dict(), weights=weights)
         save_checkpoint(state, f'{out_dir}/{filename}', file_client_args, backend_args)
 
@@ -195,4 +195,4 @@ def test_killed_while_the_best_is_replaced(tmp_path, keys):
         found = set(names(work_dir))
         assert {*(f'best_{key}_epoch_3.pth' for key in keys), 'epoch_3.pth', 'last_checkpoint'} <= found
     # The last checkpoint is written again when it is known to be the best.
-    assert seen == {(0, ), (1, ), (1, *'1' * len(keys)), (2, *'1' * len(keys)), (2, *'2' * len(keys))}
+    assert seen == {(0,), (1,), (1, *'1' * len(keys)), (2, *'1' * len(keys)), (2, *'2' * len(keys))}

@@ -25,7 +25,7 @@ class Malicious:
         self.mark = mark
 
     def __reduce__(self) -> tuple:
-        return os.system, (f'touch {self.mark}', )
+        return os.system, (f'touch {self.mark}',)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_other_files(tmp_path, content):
 def test_cut_files(tmp_path, share):
     path = tmp_path / 'file.pth'
     torch.save(dict(state_dict=dict(weight=torch.rand(1000))), path)
-    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(CheckpointError, match=f'^{path}: damaged, or no file of PyTorch'):
         CheckpointLoader.load_checkpoint(str(path))
 

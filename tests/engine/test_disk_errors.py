@@ -47,8 +47,10 @@ def test_full_disk(cfg, build_runner, disk):
     last = f'{cfg.work_dir}/epoch_1.pth'
     assert error.value.errno == errno.ENOSPC
     message, size = str(error.value), Path(last).stat().st_size / 2**20
-    assert (f'{cfg.work_dir}/epoch_2.pth: cannot be written: No space left on device while writing {size:.1f} MB; '
-            in message)
+    assert (
+        f'{cfg.work_dir}/epoch_2.pth: cannot be written: No space left on device while writing {size:.1f} MB; '
+        in message
+    )
     assert f' MB of 4 MB are free on the disk at {disk}; make room, or give another --work-dir, and go on' in message
     assert '\n' not in message
     assert torch.load(last, weights_only=True)['meta']['epoch'] == 1
@@ -71,8 +73,10 @@ def test_read_only_disk(cfg, build_runner, disk):
     message = str(error.value)
     assert error.value.errno == errno.EROFS
     assert f'{cfg.work_dir}/2' in message and '\n' not in message  # the folder of this start, named after its time
-    assert message.endswith('cannot be written: Read-only file system; make the work folder '
-                            f'{cfg.work_dir} writable, or give another --work-dir')
+    assert message.endswith(
+        'cannot be written: Read-only file system; make the work folder '
+        f'{cfg.work_dir} writable, or give another --work-dir'
+    )
     assert (disk / 'work/epoch_1.pth').read_bytes() == b'earlier'
 
 
@@ -91,7 +95,6 @@ def test_forbidden_folder(tiny_cfg, build_runner, tmp_path):
 
 
 class TestExplainDiskErrors:
-
     @staticmethod
     def explained(error: OSError, folder: Path) -> OSError:
         with pytest.raises(OSError) as raised, explain_disk_errors(str(folder)):
@@ -112,8 +115,11 @@ class TestExplainDiskErrors:
         the temporary one."""
         (tmp_path / 'work').mkdir(), (tmp_path / 'temporary').mkdir()
         monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'temporary'))
-        monkeypatch.setattr(shutil, 'disk_usage',
-                            lambda path: SimpleNamespace(free=2**20 * (str(path) != str(tmp_path / fullest)), total=0))
+        monkeypatch.setattr(
+            shutil,
+            'disk_usage',
+            lambda path: SimpleNamespace(free=2**20 * (str(path) != str(tmp_path / fullest)), total=0),
+        )
         error = self.explained(OSError(errno.ENOSPC, 'full'), tmp_path / 'work')
         assert f'{tmp_path}/{name}: cannot be written' in str(error) and '; 0.0 MB of 0 MB are free' in str(error)
 
@@ -123,20 +129,27 @@ class TestExplainDiskErrors:
         folder.mkdir()
         image.touch()
         monkeypatch.setattr(os, 'access', lambda path, mode: Path(path) not in closed)  # root reads everything
-        for place, path, is_writing in ((None, image, True), (image, image, False), (folder, folder / '2.jpg', False),
-                                        (tmp_path, tmp_path / 'epoch_1.pth', True)):
+        for place, path, is_writing in (
+            (None, image, True),
+            (image, image, False),
+            (folder, folder / '2.jpg', False),
+            (tmp_path, tmp_path / 'epoch_1.pth', True),
+        ):
             closed.clear()
             closed.add(place)
             error = self.explained(PermissionError(errno.EACCES, 'Permission denied', str(path)), tmp_path)
             assert ('cannot be written' in str(error)) == is_writing and str(path) in str(error)
 
-    @pytest.mark.parametrize('error', [
-        PermissionError(errno.EACCES, 'denied', '/data/images/1.jpg'),
-        PermissionError(errno.EACCES, 'denied'),
-        FileNotFoundError(errno.ENOENT, 'none', '/data/work/1.jpg'),
-        OSError('without a number'),
-        ValueError('/data/work')
-    ])
+    @pytest.mark.parametrize(
+        'error',
+        [
+            PermissionError(errno.EACCES, 'denied', '/data/images/1.jpg'),
+            PermissionError(errno.EACCES, 'denied'),
+            FileNotFoundError(errno.ENOENT, 'none', '/data/work/1.jpg'),
+            OSError('without a number'),
+            ValueError('/data/work'),
+        ],
+    )
     def test_others_pass(self, error):
         with pytest.raises(type(error)) as raised, explain_disk_errors('/data/work'):
             raise error

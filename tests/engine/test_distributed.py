@@ -55,7 +55,8 @@ def start_two(function: Callable[[int], None]) -> multiprocessing.ProcessContext
 
     def run(rank: int) -> None:
         os.environ.update(
-            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
+        )
         torch.set_num_threads(1)  # a fork has none of the other threads
         function(rank)
 
@@ -120,8 +121,10 @@ def test_two_processes_train_as_one(cfg, build_runner, tmp_path, norm):
     for key, value in ranks[0]['weights'].items():
         if 'running' not in key:
             assert torch.equal(value, ranks[1]['weights'][key]), key
-    losses = [{name: (first[name] + second[name]) / 2 for name in first}
-              for first, second in zip(*(rank['losses'] for rank in ranks))]
+    losses = [
+        {name: (first[name] + second[name]) / 2 for name in first}
+        for first, second in zip(*(rank['losses'] for rank in ranks))
+    ]
     errors = [relative_error(*gradients) for gradients in zip(ranks[0]['gradients'], expected['gradients'])]
     if norm == 'GN':
         assert losses == [pytest.approx(values, rel=1e-5) for values in expected['losses']]
@@ -168,7 +171,6 @@ def test_a_killed_process_ends_the_other(cfg, build_runner, tmp_path):
     cfg.launcher = 'pytorch'
 
     class Touch(Hook):
-
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
             (tmp_path / str(runner.rank)).touch()
 

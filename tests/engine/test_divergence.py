@@ -59,18 +59,21 @@ def test_every_config_has_it(repo, file):
 
 def test_comes_before_the_checkpoint(cfg, build_runner):
     hooks = build_runner(cfg)._hooks
-    divergence, = (i for i, hook in enumerate(hooks) if isinstance(hook, DivergenceHook))
-    checkpoint, = (i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook))
+    (divergence,) = (i for i, hook in enumerate(hooks) if isinstance(hook, DivergenceHook))
+    (checkpoint,) = (i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook))
     assert divergence < checkpoint
 
 
-@pytest.mark.parametrize(('by_epoch', 'key', 'value'), [
-    (True, 'loss_cls', float('nan')),
-    (True, 'backbone.stem.0.conv.weight', float('nan')),
-    (True, 'backbone.stem.0.bn.running_var', float('inf')),
-    (False, 'loss', float('inf')),
-    (False, 'roi_head.bbox_head.fc_cls.bias', -float('inf')),
-])
+@pytest.mark.parametrize(
+    ('by_epoch', 'key', 'value'),
+    [
+        (True, 'loss_cls', float('nan')),
+        (True, 'backbone.stem.0.conv.weight', float('nan')),
+        (True, 'backbone.stem.0.bn.running_var', float('inf')),
+        (False, 'loss', float('inf')),
+        (False, 'roi_head.bbox_head.fc_cls.bias', -float('inf')),
+    ],
+)
 def test_stops_before_the_checkpoint(cfg, build_runner, by_epoch, key, value):
     """In the very iteration after which a checkpoint would replace the last one."""
     if not by_epoch:
@@ -90,8 +93,12 @@ def test_stops_before_the_checkpoint(cfg, build_runner, by_epoch, key, value):
 def test_counts_what_is_broken():
     model = torch.nn.Linear(2, 2).requires_grad_(False)
     torch.nn.init.constant_(model.weight, float('nan'))
-    outputs = dict(zip('abcde', (torch.tensor(float('inf')), torch.tensor(1.), torch.tensor(float('nan')), 3,
-                                 torch.tensor(float('nan')))))
+    outputs = dict(
+        zip(
+            'abcde',
+            (torch.tensor(float('inf')), torch.tensor(1.0), torch.tensor(float('nan')), 3, torch.tensor(float('nan'))),
+        )
+    )
     runner = SimpleNamespace(model=model, iter=0, message_hub=MessageHub.get_instance('empty'))
     with pytest.raises(FloatingPointError, match='diverged: a, c, e and 1 more inf.* checkpoint is not written yet'):
         DivergenceHook().after_train_iter(runner, 0, outputs=outputs)

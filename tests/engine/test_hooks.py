@@ -29,7 +29,7 @@ def draw() -> list:
         np.random.rand(3).tolist(),
         np.random.standard_normal(),
         torch.rand(3).tolist(),
-        torch.randperm(9).tolist()
+        torch.randperm(9).tolist(),
     ]
 
 
@@ -47,7 +47,6 @@ class Recorder(Hook):
 
 
 class TestPlainCheckpointHook:
-
     def test_round_trip(self, tmp_path):
         buffer = HistoryBuffer(max_length=4)
         for i in range(6):
@@ -56,7 +55,8 @@ class TestPlainCheckpointHook:
             meta=dict(iter=np.int64(3), seen=[np.float32(0.5), dict(flag=np.bool_(True))], pair=(np.int32(1), 'a')),
             state_dict=OrderedDict(weight=torch.rand(2)),
             optimizer=dict(state={0: dict(momentum_buffer=torch.rand(2))}),
-            message_hub=dict(log_scalars=OrderedDict({'train/loss': buffer}), runtime_info=dict(sizes=np.arange(3))))
+            message_hub=dict(log_scalars=OrderedDict({'train/loss': buffer}), runtime_info=dict(sizes=np.arange(3))),
+        )
         # What a config's metainfo may hold.
         checkpoint['meta']['dataset_meta'] = dict(groups=ConfigDict(pets=('cat', 'dog')), names=np.array(['a', 'b']))
         weight = checkpoint['state_dict']['weight']
@@ -80,13 +80,13 @@ class TestPlainCheckpointHook:
             np.testing.assert_array_equal(column, expected)
         # It goes on like the original.
         for history in (restored, buffer):
-            history.update(9., 1)
+            history.update(9.0, 1)
         assert restored.mean(3) == buffer.mean(3)
         assert restored.max() == buffer.max() and restored.current() == 9
 
     def test_the_run_keeps_its_own_buffers(self):
         """Saving must not take apart what the running job still writes to."""
-        scalars = OrderedDict(loss=HistoryBuffer([1.], [1], 9))
+        scalars = OrderedDict(loss=HistoryBuffer([1.0], [1], 9))
         checkpoint = dict(message_hub=dict(log_scalars=scalars))
         PlainCheckpointHook().before_save_checkpoint(None, checkpoint)
         assert isinstance(scalars['loss'], HistoryBuffer)
@@ -99,7 +99,6 @@ class TestPlainCheckpointHook:
 
 
 class TestRandomStateHook:
-
     def test_restores_all_sources(self, tmp_path):
         hook = HOOKS.build(dict(type='RandomStateHook'))
         draw()  # leaves a cached Gaussian in Python and numpy
@@ -170,7 +169,6 @@ class TestRandomStateHook:
 
 
 class TestCheckpointFitHook:
-
     @staticmethod
     def load(state_dict: dict, kind: str = 'test', wrap: bool = True, schedulers: Optional[list] = None, **others):
         """Compare with a model of 8 keys: four fully connected layers."""
@@ -181,10 +179,11 @@ class TestCheckpointFitHook:
             _train_loop=dict(max_epochs=1) if kind == 'test' else object(),
             _resume=kind == 'resume',
             _load_from='work_dirs/other.pth',
-            param_schedulers=schedulers)
+            param_schedulers=schedulers,
+        )
         HOOKS.build(dict(type='CheckpointFitHook')).after_load_checkpoint(
-            runner,
-            dict(others, state_dict=state_dict) if wrap else state_dict)
+            runner, dict(others, state_dict=state_dict) if wrap else state_dict
+        )
 
     @staticmethod
     def weights() -> dict:
@@ -227,7 +226,8 @@ class TestCheckpointFitHook:
         """`mim test --tta` wraps the detector."""
         detector = revert_sync_batchnorm(MODELS.build(tiny_model))
         runner = SimpleNamespace(
-            model=DetTTAModel(module=detector), _train_loop=None, _resume=False, _load_from='other.pth')
+            model=DetTTAModel(module=detector), _train_loop=None, _resume=False, _load_from='other.pth'
+        )
         hook = HOOKS.build(dict(type='CheckpointFitHook'))
         hook.after_load_checkpoint(runner, dict(state_dict=detector.state_dict()))
         with pytest.raises(ValueError, match='1 keys are unexpected'):
@@ -316,7 +316,8 @@ class TestTraining:
         np.testing.assert_array_equal(resumed.data[0], history['train/loss'].data[0])
 
     @pytest.mark.skipif(
-        hasattr(InfiniteSampler, 'skip'), reason="mmengine's OneDL fork skips batches without loading them")
+        hasattr(InfiniteSampler, 'skip'), reason="mmengine's OneDL fork skips batches without loading them"
+    )
     def test_resumed_is_uninterrupted_by_iterations(self, cfg, build_runner, tmp_path):
         """The paper's schedules count iterations: persistent workers, images drawn without end."""
         cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=2)
@@ -324,8 +325,7 @@ class TestTraining:
         cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2)
         cfg.log_processor.by_epoch = False
         cfg.train_dataloader.pop('worker_init_fn')
-        cfg.train_dataloader.update(
-            num_workers=2, persistent_workers=True, sampler=dict(type='InfiniteSampler'))
+        cfg.train_dataloader.update(num_workers=2, persistent_workers=True, sampler=dict(type='InfiniteSampler'))
         losses, runner = self.train(cfg, build_runner)
         assert len(set(losses.values())) == 6
         weights = copy.deepcopy(runner.model.state_dict())

@@ -10,7 +10,7 @@ from torch import nn
 from mmthunder.engine import CPUAmpOptimWrapper
 from mmthunder.engine.optimizers.amp_optim_wrapper import NETWORK_PARTS
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='--amp is mmengine\'s own on CUDA')
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="--amp is mmengine's own on CUDA")
 
 
 class Head(nn.Module):
@@ -93,8 +93,11 @@ def test_a_model_without_the_parts():
 
 @pytest.mark.parametrize(
     ('config', 'absent'),
-    [('thundernet/snet49_shapes', {'roi_head.mask_head'}),
-     ('detnet/mask_detnet59_fpn_coco6', {'rpn_head.trunk', 'sam'})])
+    [
+        ('thundernet/snet49_shapes', {'roi_head.mask_head'}),
+        ('detnet/mask_detnet59_fpn_coco6', {'rpn_head.trunk', 'sam'}),
+    ],
+)
 def test_detectors(repo, config, absent):
     """A step of a real detector with all its parts in bfloat16."""
     cfg = Config.fromfile(repo / f'configs/{config}.py')

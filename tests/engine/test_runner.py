@@ -52,7 +52,8 @@ def voc_loader(root: Path, *classes: str) -> dict:
         metainfo=dict(classes=classes),
         ann_file='ImageSets/Main/train.txt',
         data_prefix=dict(sub_data_root=''),
-        pipeline=[])
+        pipeline=[],
+    )
     return dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dataset)
 
 
@@ -65,7 +66,9 @@ def wrap(loader: dict, kind: str) -> dict:
         concat=dict(type='ConcatDataset', datasets=[dataset, dataset]),
         balanced=dict(type='ClassBalancedDataset', oversample_thr=0.1, dataset=dataset),
         repeat_concat=dict(
-            type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset, dataset])))
+            type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset, dataset])
+        ),
+    )
     return dict(loader, dataset=wrappers[kind])
 
 
@@ -83,7 +86,6 @@ def test_registered():
 
 @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'balanced', 'repeat_concat'])
 class TestMissingData:
-
     def test_coco(self, tiny_cfg, kind):
         tiny_cfg.train_dataloader.dataset.data_root = 'nowhere/coco/'
         with pytest.raises(FileNotFoundError) as error:
@@ -125,21 +127,25 @@ def test_missing_data_in_a_run(tiny_cfg, build_runner, task):
 
 
 class TestEvaluator:
-
     @pytest.mark.parametrize('task', ['val', 'test'])
     def test_missing(self, tiny_cfg, build_runner, shapes, task):
         tiny_cfg[f'{task}_evaluator'].ann_file = 'nowhere/annotations/val.json'
-        message = (f'{task}_evaluator.ann_file is nowhere/annotations/val.json, but {task}_dataloader reads '
-                   f"{shapes}/annotations/val.json; set {task}_evaluator.ann_file='{shapes}/annotations/val.json' in")
+        message = (
+            f'{task}_evaluator.ann_file is nowhere/annotations/val.json, but {task}_dataloader reads '
+            f"{shapes}/annotations/val.json; set {task}_evaluator.ann_file='{shapes}/annotations/val.json' in"
+        )
         with pytest.raises(ValueError, match=re.escape(message)):
             getattr(build_runner(tiny_cfg), task)()
 
-    @pytest.mark.parametrize(('key', 'put'), [
-        ('val_evaluator', lambda metric: metric),
-        ('val_evaluator.1', lambda metric: [dict(type='DumpDetResults', out_file_path='a.pkl'), metric]),
-        ('val_evaluator.metrics', lambda metric: dict(metrics=metric)),
-        ('val_evaluator.metrics.0', lambda metric: dict(metrics=[metric])),
-    ])
+    @pytest.mark.parametrize(
+        ('key', 'put'),
+        [
+            ('val_evaluator', lambda metric: metric),
+            ('val_evaluator.1', lambda metric: [dict(type='DumpDetResults', out_file_path='a.pkl'), metric]),
+            ('val_evaluator.metrics', lambda metric: dict(metrics=metric)),
+            ('val_evaluator.metrics.0', lambda metric: dict(metrics=[metric])),
+        ],
+    )
     def test_other(self, tiny_cfg, shapes, key, put):
         """The annotations of the training set."""
         metric = dict(tiny_cfg.val_evaluator, ann_file=f'{shapes}/annotations/train.json')
@@ -151,8 +157,13 @@ class TestEvaluator:
         shutil.copy(shapes / 'annotations/val.json', tmp_path / 'copy.json')
         (tmp_path / 'link').symlink_to(shapes)
         monkeypatch.chdir(shapes)
-        for path in (f'{shapes}/annotations/val.json', 'annotations/val.json', f'{tmp_path}/copy.json',
-                     f'{tmp_path}/link/annotations/val.json', None):
+        for path in (
+            f'{shapes}/annotations/val.json',
+            'annotations/val.json',
+            f'{tmp_path}/copy.json',
+            f'{tmp_path}/link/annotations/val.json',
+            None,
+        ):
             check_evaluator('val', tiny_cfg.val_dataloader, dict(tiny_cfg.val_evaluator, ann_file=path))
 
     def test_not_checked(self, tiny_cfg, voc):
@@ -169,7 +180,6 @@ class TestEvaluator:
 
 
 class TestDamagedAnnotations:
-
     @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'repeat_concat'])
     def test_coco(self, tiny_cfg, shapes, tmp_path, kind):
         shutil.copytree(shapes, tmp_path / 'cut')
@@ -195,7 +205,6 @@ class TestDamagedAnnotations:
 
 
 class TestNoImages:
-
     @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'repeat_concat'])
     @pytest.mark.parametrize('filter_cfg', [dict(min_size=100), dict(filter_empty_gt=True)])
     def test_all_are_left_out(self, voc, kind, filter_cfg):
@@ -216,11 +225,14 @@ class TestNoImages:
         with pytest.raises(ValueError, match='no image is left'):
             build(loader)
 
-    @pytest.mark.parametrize(('content', 'message'), [
-        (b'\xff\xfe0', 'Main/train.txt: not readable as text .*; expected a name of an image in each line'),
-        (b'0\n\0', r"Annotations/\\x00.xml': not the name of a file; correct .*Main/train.txt"),
-        (b's3://0', "s3://0.xml': not the name of a file; correct .*Main/train.txt"),
-    ])
+    @pytest.mark.parametrize(
+        ('content', 'message'),
+        [
+            (b'\xff\xfe0', 'Main/train.txt: not readable as text .*; expected a name of an image in each line'),
+            (b'0\n\0', r"Annotations/\\x00.xml': not the name of a file; correct .*Main/train.txt"),
+            (b's3://0', "s3://0.xml': not the name of a file; correct .*Main/train.txt"),
+        ],
+    )
     def test_list_of_something_else(self, voc, content, message):
         (voc / 'ImageSets/Main/train.txt').write_bytes(content)
         with pytest.raises(ValueError, match=message) as error:
@@ -244,7 +256,6 @@ class OtherWrapper(nn.Module):
 
 @pytest.mark.skipif(get_device() != 'cpu', reason='is about jobs on CPU')
 class TestWrapModel:
-
     @pytest.fixture
     def runner(self, tiny_cfg, build_runner, monkeypatch, tmp_path):
         """A runner that is the only process of a distributed job."""
@@ -255,11 +266,14 @@ class TestWrapModel:
         yield runner
         torch.distributed.destroy_process_group()
 
-    @pytest.mark.parametrize(('norm', 'sync_bn', 'warns'), [
-        (nn.SyncBatchNorm, None, True),
-        (nn.BatchNorm2d, 'torch', True),
-        (nn.BatchNorm2d, None, False),
-    ])
+    @pytest.mark.parametrize(
+        ('norm', 'sync_bn', 'warns'),
+        [
+            (nn.SyncBatchNorm, None, True),
+            (nn.BatchNorm2d, 'torch', True),
+            (nn.BatchNorm2d, None, False),
+        ],
+    )
     def test_synchronised_norm(self, runner, monkeypatch, norm, sync_bn, warns):
         """It is plain batch norm; there is a warning only where another was asked for."""
         messages = []
@@ -271,10 +285,13 @@ class TestWrapModel:
         assert any('SyncBN needs a GPU' in message for message in messages) == warns
         wrapped(torch.rand(2, 3, 4, 4)).sum().backward()
 
-    @pytest.mark.parametrize('cfg', [
-        dict(find_unused_parameters=True),
-        dict(type='MMDistributedDataParallel', find_unused_parameters=True, device_ids=[0]),
-    ])
+    @pytest.mark.parametrize(
+        'cfg',
+        [
+            dict(find_unused_parameters=True),
+            dict(type='MMDistributedDataParallel', find_unused_parameters=True, device_ids=[0]),
+        ],
+    )
     def test_own_wrapper(self, runner, cfg):
         before = dict(cfg)
         wrapped = runner.wrap_model(cfg, nn.Linear(3, 3))
@@ -287,11 +304,11 @@ class TestWrapModel:
 
 
 class TestClassList:
-
     @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'balanced', 'repeat_concat'])
     def test_coco(self, tiny_cfg, kind):
         tiny_cfg.train_dataloader.dataset.metainfo = dict(
-            classes=('circle', 'sqare', 'triangle', 'star', 'cross', 'hexagon'))
+            classes=('circle', 'sqare', 'triangle', 'star', 'cross', 'hexagon')
+        )
         with pytest.raises(ValueError) as error:
             build(wrap(tiny_cfg.train_dataloader, kind))
         message = str(error.value)
@@ -311,8 +328,7 @@ class TestClassList:
         tiny_cfg.train_dataloader.dataset.metainfo = dict(classes=('circle', 'star'))
         assert build(tiny_cfg.train_dataloader).dataset.metainfo['classes'] == ('circle', 'star')
 
-    @pytest.mark.parametrize('classes', [('star', 'circle'),
-                                         ('ring', 'square', 'triangle', 'star', 'cross', 'circle')])
+    @pytest.mark.parametrize('classes', [('star', 'circle'), ('ring', 'square', 'triangle', 'star', 'cross', 'circle')])
     def test_coco_in_another_order(self, tiny_cfg, classes):
         """mmdet's labels follow the file, so that other names would be given to them."""
         tiny_cfg.train_dataloader.dataset.metainfo = dict(classes=classes)
@@ -330,7 +346,7 @@ class TestClassList:
         assert "which have ['dog'] that metainfo does not" in message
         assert '\n' not in message
 
-    @pytest.mark.parametrize('classes', [('cat', 'dog'), ('dog', 'cat'), ('dog', ), ('cat', 'dog', 'rare')])
+    @pytest.mark.parametrize('classes', [('cat', 'dog'), ('dog', 'cat'), ('dog',), ('cat', 'dog', 'rare')])
     def test_voc_that_fits(self, voc, classes):
         """Classes may be left out, and a class may have no object while all names are known."""
         assert len(build(voc_loader(voc, *classes)).dataset) == 3

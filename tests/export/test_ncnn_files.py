@@ -28,13 +28,19 @@ def packages():
 
 @pytest.mark.parametrize('recipe', ['paper', 'release'])
 def test_export(make_detector, images, tmp_path, recipe):
-    options = {} if recipe == 'paper' else dict(
-        data_preprocessor__mean=None,  # no normalisation
-        data_preprocessor__std=None,
-        roi_head__bbox_head__num_shared_fcs=2,
-        roi_head__bbox_head__reg_class_agnostic=False,
-        roi_head__bbox_roi_extractor__roi_layer=dict(
-            type='PSRoIAlign', output_size=7, pool_mode='max', aligned=False, min_size=0.1))
+    options = (
+        {}
+        if recipe == 'paper'
+        else dict(
+            data_preprocessor__mean=None,  # no normalisation
+            data_preprocessor__std=None,
+            roi_head__bbox_head__num_shared_fcs=2,
+            roi_head__bbox_head__reg_class_agnostic=False,
+            roi_head__bbox_roi_extractor__roi_layer=dict(
+                type='PSRoIAlign', output_size=7, pool_mode='max', aligned=False, min_size=0.1
+            ),
+        )
+    )
     detector = make_detector(**options)
     agreement = export_ncnn(detector, tmp_path, InputSpec.from_config(detector.cfg), images)
     assert agreement.detections > 10 and agreement.unmatched == 0

@@ -26,14 +26,13 @@ def test_matches_torchvision():
 
 
 def test_known_answer():
-    boxes = torch.tensor([[[0., 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [0, 0, 10, 5]]])
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [0, 0, 10, 5]]])
     scores = torch.tensor([[[0.9, 0.8, 0.7, 0.6], [0.1, 0.8, 0.05, 0.7]]])
     # IoU of the first with the second 0.9, with the last 0.5, which is not above the threshold.
     assert nms_mask(boxes, scores, 0.5, 0.1, 9).int().tolist() == [[[1, 0, 1, 1], [0, 1, 0, 0]]]
 
 
 class Mask(nn.Module):
-
     def forward(self, boxes: Tensor, scores: Tensor) -> Tensor:
         return nms_mask(boxes, scores, 0.4, 0.3, 5)
 
@@ -41,8 +40,13 @@ class Mask(nn.Module):
 @pytest.fixture(scope='module')
 def session():
     program = torch.onnx.export(
-        Mask().eval(), (random_boxes(2, 60), torch.rand(2, 3, 60)), dynamo=True, opset_version=18, verbose=False,
-        custom_translation_table=ONNX_TRANSLATION)
+        Mask().eval(),
+        (random_boxes(2, 60), torch.rand(2, 3, 60)),
+        dynamo=True,
+        opset_version=18,
+        verbose=False,
+        custom_translation_table=ONNX_TRANSLATION,
+    )
     model = program.model_proto
     assert {node.domain for node in model.graph.node} == {''}
     assert [node.op_type for node in model.graph.node].count('NonMaxSuppression') == 1
@@ -50,11 +54,11 @@ def session():
     return onnxruntime.InferenceSession(model.SerializeToString())
 
 
-@pytest.mark.parametrize('offset', [0., -1.])
+@pytest.mark.parametrize('offset', [0.0, -1.0])
 def test_onnx(session, offset):
     """The translation marks the same boxes; none at all where no score is above the threshold."""
     boxes, scores = random_boxes(2, 60), torch.rand(2, 3, 60) + offset
-    mask, = session.run(None, {i.name: t.numpy() for i, t in zip(session.get_inputs(), (boxes, scores))})
+    (mask,) = session.run(None, {i.name: t.numpy() for i, t in zip(session.get_inputs(), (boxes, scores))})
     expected = nms_mask(boxes, scores, 0.4, 0.3, 5).numpy()
     assert mask.dtype == np.bool_ and (mask == expected).all()
     assert expected.any() == (offset == 0)

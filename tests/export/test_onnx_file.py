@@ -60,8 +60,9 @@ def test_dynamic(make_detector, images, tmp_path):
     """One graph for every size and any number of images, with the head recipe of the release."""
     detector = make_detector(
         roi_head__bbox_head__reg_class_agnostic=False,
-        roi_head__bbox_roi_extractor__roi_layer=dict(type='PSRoIAlign', output_size=7, pool_mode='max'))
-    resize, = (step for step in detector.cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
+        roi_head__bbox_roi_extractor__roi_layer=dict(type='PSRoIAlign', output_size=7, pool_mode='max'),
+    )
+    (resize,) = (step for step in detector.cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
     resize.update(scale=(120, 80), keep_ratio=True)
     spec = InputSpec.from_config(detector.cfg, batch=None)
     assert spec == ((120, 80), True, True, None)
@@ -101,5 +102,6 @@ def test_category_ids(tmp_path):
     assert (len(ids), ids[0], ids[79]) == (80, 1, 90) and ids[coco.index('chair')] == 62
     assert category_ids(cfg, ('cat', 'dog')) == [1, 2]
     (tmp_path / 'a.json').write_text(
-        json.dumps(dict(categories=[dict(id=7, name='dog'), dict(id=3, name='cat'), dict(id=1, name='cow')])))
+        json.dumps(dict(categories=[dict(id=7, name='dog'), dict(id=3, name='cat'), dict(id=1, name='cow')]))
+    )
     assert category_ids(cfg, ('cat', 'dog')) == [3, 7]

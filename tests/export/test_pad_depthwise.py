@@ -13,12 +13,14 @@ def make_model(before: bool, after: bool, channels: int = 30) -> onnx.ModelProto
     constants, nodes = [], []
 
     def conv(name: str, source: str, outputs: int, inputs: int, kernel: int, group: int) -> str:
-        for key, shape in (('w', (outputs, inputs // group, kernel, kernel)), ('b', (outputs, ))):
+        for key, shape in (('w', (outputs, inputs // group, kernel, kernel)), ('b', (outputs,))):
             value = rng.standard_normal(shape).astype(np.float32)
             constants.append(numpy_helper.from_array(value, f'{name}_{key}'))
         nodes.append(
-            helper.make_node('Conv', [source, f'{name}_w', f'{name}_b'], [name], name, group=group,
-                             pads=[kernel // 2] * 4))
+            helper.make_node(
+                'Conv', [source, f'{name}_w', f'{name}_b'], [name], name, group=group, pads=[kernel // 2] * 4
+            )
+        )
         return name
 
     source = 'x'
@@ -31,8 +33,13 @@ def make_model(before: bool, after: bool, channels: int = 30) -> onnx.ModelProto
         nodes.append(helper.make_node('Sigmoid', [source], ['sigmoid']))
         source = conv('after', 'sigmoid', 7, channels, 1, 1)
     shape = [1, channels, 6, 8]
-    graph = helper.make_graph(nodes, 'test', [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
-                              [helper.make_tensor_value_info(source, TensorProto.FLOAT, list('nchw'))], constants)
+    graph = helper.make_graph(
+        nodes,
+        'test',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(source, TensorProto.FLOAT, list('nchw'))],
+        constants,
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
 
 
@@ -48,7 +55,7 @@ def test_same_result(before, after):
     model = make_model(before, after)
     expected = run(model)
     assert pad_depthwise(model, 16) == 1
-    node, = (node for node in model.graph.node if node.op_type == 'Conv' and node.input[1].startswith('depthwise'))
+    (node,) = (node for node in model.graph.node if node.op_type == 'Conv' and node.input[1].startswith('depthwise'))
     assert helper.get_node_attr_value(node, 'group') == 32
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     assert shapes[node.input[1]] == (32, 1, 5, 5)

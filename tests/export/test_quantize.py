@@ -43,11 +43,15 @@ def test_quantize(model, calibration, images, tmp_path, monkeypatch):
     weights = {tensor.name: tensor.data_type for tensor in quantized.graph.initializer}
     types = [node.op_type for node in quantized.graph.node]
     assert types.count('QuantizeLinear') > 20
-    floats = {name.split('.')[-2] for name, kind in weights.items()
-              if name.endswith('.weight') and kind == onnx.TensorProto.FLOAT}
+    floats = {
+        name.split('.')[-2]
+        for name, kind in weights.items()
+        if name.endswith('.weight') and kind == onnx.TensorProto.FLOAT
+    }
     assert floats >= {'rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg'}
-    assert not any('trunk' in name and kind == onnx.TensorProto.FLOAT and name.endswith('weight')
-                   for name, kind in weights.items())
+    assert not any(
+        'trunk' in name and kind == onnx.TensorProto.FLOAT and name.endswith('weight') for name, kind in weights.items()
+    )
     assert Detector(output).classes == Detector(model).classes
     assert mean_best_score(output, images) == pytest.approx(expected, abs=0.1)
 

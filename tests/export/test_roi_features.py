@@ -17,8 +17,9 @@ def boxes() -> Tensor:
     """Of two images of 176x144 px, with a box in a corner, a point, and boxes in part and fully outside."""
     corner = torch.rand(2, 20, 2) * 100
     boxes = torch.cat((corner, corner + torch.rand(2, 20, 2) * 60), -1)
-    boxes[:, :5] = torch.tensor([[0., 0, 176, 144], [50, 50, 50, 50], [-30, -30, 40, 60], [150, 120, 220, 200],
-                                 [300, 300, 350, 350]])
+    boxes[:, :5] = torch.tensor(
+        [[0.0, 0, 176, 144], [50, 50, 50, 50], [-30, -30, 40, 60], [150, 120, 220, 200], [300, 300, 350, 350]]
+    )
     return boxes
 
 
@@ -31,11 +32,13 @@ def test_ps_roi_align(boxes, pool_mode, options, bins, cells):
             type='PSRoIExtractor',
             roi_layer=dict(type='PSRoIAlign', output_size=bins, pool_mode=pool_mode, **options),
             out_channels=5,
-            featmap_strides=[16]))
+            featmap_strides=[16],
+        )
+    )
     check_supported(extractor)
     feat = torch.randn(2, 5 * bins[0] * bins[1], *cells)
-    expected = extractor((feat, ), flatten(boxes))
-    pooled = roi_features(extractor, (feat, ), boxes)
+    expected = extractor((feat,), flatten(boxes))
+    pooled = roi_features(extractor, (feat,), boxes)
     assert pooled.shape == (40, 5, *bins)
     torch.testing.assert_close(pooled, expected, atol=2e-5, rtol=1e-5)
     if not options:
@@ -51,7 +54,9 @@ def test_pyramid(boxes, sampling_ratio, aligned):
             roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=sampling_ratio, aligned=aligned),
             out_channels=4,
             featmap_strides=[4, 8, 16],
-            finest_scale=20))
+            finest_scale=20,
+        )
+    )
     check_supported(extractor)
     feats = [torch.randn(2, 4, 144 // stride, 176 // stride) for stride in (4, 8, 16)]
     assert set(extractor.map_roi_levels(flatten(boxes), 3).tolist()) == {0, 1, 2}
@@ -66,6 +71,8 @@ def test_unsupported():
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=7, pool_mode='max'),
             out_channels=4,
-            featmap_strides=[4]))
+            featmap_strides=[4],
+        )
+    )
     with pytest.raises(NotImplementedError, match='average RoIAlign'):
         check_supported(extractor)

@@ -19,7 +19,9 @@ VARIANTS = dict(
         roi_head__bbox_head__num_shared_fcs=2,
         roi_head__bbox_head__reg_class_agnostic=False,
         roi_head__bbox_roi_extractor__roi_layer=dict(
-            type='PSRoIAlign', output_size=7, pool_mode='max', aligned=False, min_size=0.1)),
+            type='PSRoIAlign', output_size=7, pool_mode='max', aligned=False, min_size=0.1
+        ),
+    ),
     few_proposals=dict(test_cfg__rpn__nms_pre=30, test_cfg__rpn__max_per_img=5),
     few_detections=dict(test_cfg__rcnn__max_per_img=3),
 )
@@ -54,7 +56,7 @@ def test_detects_what_the_detector_detects(make_detector, images, options):
 def test_padding(make_detector, images):
     """Images whose sides are no multiples of 32 are padded after normalisation; boxes stay in the image."""
     detector = make_detector()
-    resize, = (step for step in detector.cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
+    (resize,) = (step for step in detector.cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
     resize.scale = (100, 70)
     agreement = Agreement(box_tolerance=1e-2, score_tolerance=1e-4)
     for image, found in zip(images, run(TwoStageGraph(detector), images, (100, 70))):
@@ -64,8 +66,9 @@ def test_padding(make_detector, images):
 
 
 def test_nothing_found(make_detector, images):
-    boxes, scores, labels = TwoStageGraph(make_detector(test_cfg__rcnn__score_thr=1.))(
-        torch.from_numpy(images[0][None, :64, :64]))
+    boxes, scores, labels = TwoStageGraph(make_detector(test_cfg__rcnn__score_thr=1.0))(
+        torch.from_numpy(images[0][None, :64, :64])
+    )
     assert boxes.shape == (1, 100, 4) and not boxes.any()
     assert scores.shape == (1, 100) and not scores.any()
     assert labels.shape == (1, 100) and (labels == -1).all() and labels.dtype == torch.int64

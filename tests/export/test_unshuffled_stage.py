@@ -12,8 +12,7 @@ from mmthunder.models.backbones.snet import SHUFFLES
 @pytest.fixture(params=SHUFFLES)
 def backbone(request) -> SNet:
     """With stages of 1, 2 and 6 blocks and statistics that differ between channels."""
-    backbone = SNet(
-        stem_channels=8, stage_channels=(12, 20, 36), stage_repeats=(1, 2, 6), shuffle=request.param).eval()
+    backbone = SNet(stem_channels=8, stage_channels=(12, 20, 36), stage_repeats=(1, 2, 6), shuffle=request.param).eval()
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.2, 0.2)

@@ -14,7 +14,8 @@ def build(batch=1, keep_ratio: bool = False, **metadata) -> onnx.ModelProto:
     constants = dict(
         boxes=np.array([[[2, 4, 10, 20], [0, 0, 16, 32], [0, 0, 0, 0]]], np.float32),
         scores=np.array([[0.9, 0.4, 0]], np.float32),
-        labels=np.array([[1, 0, -1]], np.int64))
+        labels=np.array([[1, 0, -1]], np.int64),
+    )
     nodes = [
         helper.make_node('Shape', ['images'], ['count'], start=0, end=1),
         helper.make_node('Concat', ['count', 'ones'], ['repeats2'], axis=0),
@@ -25,12 +26,17 @@ def build(batch=1, keep_ratio: bool = False, **metadata) -> onnx.ModelProto:
     ]
     sides = ('h', 'w') if keep_ratio else (32, 16)
     graph = helper.make_graph(
-        nodes, 'detector', [helper.make_tensor_value_info('images', TensorProto.UINT8, [batch, *sides, 3])], [
+        nodes,
+        'detector',
+        [helper.make_tensor_value_info('images', TensorProto.UINT8, [batch, *sides, 3])],
+        [
             helper.make_tensor_value_info('boxes', TensorProto.FLOAT, [batch, 3, 4]),
             helper.make_tensor_value_info('scores', TensorProto.FLOAT, [batch, 3]),
             helper.make_tensor_value_info('labels', TensorProto.INT64, [batch, 3]),
-        ], [numpy_helper.from_array(value, f'{name}_1') for name, value in constants.items()] +
-        [numpy_helper.from_array(np.ones(1, np.int64), 'ones')])
+        ],
+        [numpy_helper.from_array(value, f'{name}_1') for name, value in constants.items()]
+        + [numpy_helper.from_array(np.ones(1, np.int64), 'ones')],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
     values = dict(classes=['cat', 'dog'], category_ids=[17, 18], scale=[16, 32], keep_ratio=keep_ratio, score_thr=0.05)
     values = {key: json.dumps(value) for key, value in values.items()}

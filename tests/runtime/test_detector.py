@@ -69,8 +69,11 @@ def test_keep_ratio(build_model, tmp_path, backend):
     assert boxes == [[8, 16, 40, 80], [4, 8, 20, 40]]
 
 
-@pytest.mark.parametrize('image', [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), zeros(8, 8) * 1.,
-                                   zeros(0, 8)], ids=['grey', 'alpha', 'float', 'empty'])
+@pytest.mark.parametrize(
+    'image',
+    [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), zeros(8, 8) * 1.0, zeros(0, 8)],
+    ids=['grey', 'alpha', 'float', 'empty'],
+)
 def test_wrong_image(model_file, image):
     with pytest.raises(ValueError, match='image 0 has shape.*expected'):
         Detector(model_file)(image)
@@ -104,13 +107,15 @@ def test_backends(model_file, monkeypatch):
 
 def test_needs_no_framework(repo, model_file):
     """The runtime works where torch and mmdet are not installed; the torch side of the package stays away."""
-    code = ('import sys\n'
-            'for name in ("torch", "torchvision", "mmdet", "mmcv", "mmengine", "onnx"): sys.modules[name] = None\n'
-            'import numpy as np\n'
-            'from mmthunder.runtime import Detector\n'
-            'import mmthunder.runtime.__main__\n'
-            f'print(len(Detector({str(model_file)!r}, threads=1)(np.zeros((8, 8, 3), np.uint8)).boxes))\n'
-            'print([name for name in sys.modules if name.startswith("mmthunder.") and "runtime" not in name])')
+    code = (
+        'import sys\n'
+        'for name in ("torch", "torchvision", "mmdet", "mmcv", "mmengine", "onnx"): sys.modules[name] = None\n'
+        'import numpy as np\n'
+        'from mmthunder.runtime import Detector\n'
+        'import mmthunder.runtime.__main__\n'
+        f'print(len(Detector({str(model_file)!r}, threads=1)(np.zeros((8, 8, 3), np.uint8)).boxes))\n'
+        'print([name for name in sys.modules if name.startswith("mmthunder.") and "runtime" not in name])'
+    )
     result = subprocess.run([sys.executable, '-c', code], cwd=repo, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split('\n')[:2] == ['2', '[]']

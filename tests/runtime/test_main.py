@@ -35,7 +35,8 @@ def test_folder(folder, model_file, tmp_path, capsys):
     assert '2 of 4 files could not be read' in printed.err and '4 detections in 2 images' in printed.out
     results = json.loads((out / 'detections.json').read_text())
     assert results[0] == dict(
-        image_id=0, category_id=18, bbox=[8, 8, 32, 32], score=pytest.approx(0.9), file_name='000000000139.jpg')
+        image_id=0, category_id=18, bbox=[8, 8, 32, 32], score=pytest.approx(0.9), file_name='000000000139.jpg'
+    )
     assert [result['image_id'] for result in results] == [0, 0, 1, 1]
     assert sorted(path.name for path in (out / 'pictures').iterdir()) == ['000000000139.jpg', 'b.png']
     picture = cv2.imread(str(out / 'pictures/b.png'))
@@ -49,7 +50,8 @@ def test_bad_files(folder, model_file, tmp_path, capsys):
     (bad / 'b.jpg').symlink_to(bad / 'missing.jpg')
     header = b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
     (bad / 'c.png').write_bytes(
-        b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header)))
+        b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header))
+    )
     (bad / 'd.png').write_bytes((folder / 'b.png').read_bytes())
     out = tmp_path / 'out'
     assert main([str(model_file), str(bad), '--output', str(out), '--threads', '1']) == 1
@@ -89,12 +91,15 @@ def test_image_numbers():
         assert find_image_ids([*files, Path(other)], None) is None
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('{}', 'not a COCO annotation file'),
-    ('no JSON', 'not a COCO annotation file'),
-    ('{"images": [{"file_name": "b.png"}]}', 'not a COCO annotation file'),
-    ('{"images": [{"file_name": "c.png", "id": 1}]}', 'has no image called b.png'),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{}', 'not a COCO annotation file'),
+        ('no JSON', 'not a COCO annotation file'),
+        ('{"images": [{"file_name": "b.png"}]}', 'not a COCO annotation file'),
+        ('{"images": [{"file_name": "c.png", "id": 1}]}', 'has no image called b.png'),
+    ],
+)
 def test_wrong_annotations(tmp_path, text, message):
     path = tmp_path / 'annotations.json'
     path.write_text(text)
@@ -102,11 +107,14 @@ def test_wrong_annotations(tmp_path, text, message):
         find_image_ids([Path('b.png')], str(path))
 
 
-@pytest.mark.parametrize(('files', 'message'), [
-    (['a/1.jpg', 'b/1.jpg'], 'b/1.jpg and a/1.jpg: the results of both would be called 1.jpg'),
-    (['clip.avi', 'clip.mov'], 'clip.mov and clip.avi: .* called clip.mp4'),
-    (['out/pictures/1.jpg'], 'its drawn picture would replace it'),
-])
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        (['a/1.jpg', 'b/1.jpg'], 'b/1.jpg and a/1.jpg: the results of both would be called 1.jpg'),
+        (['clip.avi', 'clip.mov'], 'clip.mov and clip.avi: .* called clip.mp4'),
+        (['out/pictures/1.jpg'], 'its drawn picture would replace it'),
+    ],
+)
 def test_results_of_one_name(files, message):
     with pytest.raises(ValueError, match=message):
         check_names([Path(file) for file in files], Path('out/pictures'))
@@ -126,8 +134,19 @@ def test_image_ids(folder, model_file, tmp_path):
     annotations = tmp_path / 'annotations.json'
     annotations.write_text(json.dumps(dict(images=[dict(id=77, file_name='val/b.png')])))
     out = tmp_path / 'out'
-    code = main([str(model_file), str(folder / 'b.png'), '--output', str(out), '--annotations', str(annotations),
-                 '--no-pictures', '--threads', '1'])
+    code = main(
+        [
+            str(model_file),
+            str(folder / 'b.png'),
+            '--output',
+            str(out),
+            '--annotations',
+            str(annotations),
+            '--no-pictures',
+            '--threads',
+            '1',
+        ]
+    )
     assert code == 0
     assert [result['image_id'] for result in json.loads((out / 'detections.json').read_text())] == [77, 77]
     assert not (out / 'pictures').exists()
@@ -136,6 +155,7 @@ def test_image_ids(folder, model_file, tmp_path):
 def test_results_are_cocos(folder, model_file, tmp_path):
     """pycocotools reads them."""
     from pycocotools.coco import COCO
+
     main([str(model_file), str(folder / 'b.png'), '--output', str(tmp_path), '--threads', '1'])
     coco = COCO()
     coco.dataset = dict(images=[dict(id=0)], categories=[dict(id=17), dict(id=18)], annotations=[])
@@ -168,11 +188,14 @@ def test_broken_video(model_file, tmp_path, capsys):
     assert json.loads((tmp_path / 'out/detections.json').read_text()) == []
 
 
-@pytest.mark.parametrize(('name', 'message'), [
-    ('empty', 'no images in this folder'),
-    ('missing', 'no such file or folder'),
-    ('file.txt', 'neither an image'),
-])
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('empty', 'no images in this folder'),
+        ('missing', 'no such file or folder'),
+        ('file.txt', 'neither an image'),
+    ],
+)
 def test_wrong_input(model_file, tmp_path, capsys, name, message):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file.txt').touch()

@@ -29,8 +29,11 @@ def test_other_formats(value):
 
 
 @pytest.mark.parametrize('key', VALUES)
-@pytest.mark.parametrize('text', [None, '', '{', 'null', '[' * 100000, '9' * 10**6, '"x"', '[NaN]', '{"a": 1}'],
-                         ids=['missing', 'empty', 'cut', 'null', 'deep', 'huge', 'text', 'NaN', 'object'])
+@pytest.mark.parametrize(
+    'text',
+    [None, '', '{', 'null', '[' * 100000, '9' * 10**6, '"x"', '[NaN]', '{"a": 1}'],
+    ids=['missing', 'empty', 'cut', 'null', 'deep', 'huge', 'text', 'NaN', 'object'],
+)
 def test_other_texts(key, text):
     metadata = encode()
     del metadata[key]
@@ -39,19 +42,22 @@ def test_other_texts(key, text):
     assert '\n' not in str(error.value) and len(str(error.value)) < 300
 
 
-@pytest.mark.parametrize(('key', 'value', 'expected'), [
-    ('classes', [], 'a list of names'),
-    ('classes', ['cat', 3], 'a list of names'),
-    ('category_ids', [17, '18'], 'a list of whole numbers'),
-    ('score_thr', 2, 'a number from 0 to 1'),
-    ('score_thr', True, 'a number from 0 to 1'),
-    ('scale', [16], 'width and height'),
-    ('scale', [16, 0], 'width and height'),
-    ('scale', [16, -32], 'width and height'),
-    ('scale', [16, MAX_SIDE + 1], 'width and height'),
-    ('scale', [16, 32.5], 'width and height'),
-    ('keep_ratio', 1, 'true or false'),
-])
+@pytest.mark.parametrize(
+    ('key', 'value', 'expected'),
+    [
+        ('classes', [], 'a list of names'),
+        ('classes', ['cat', 3], 'a list of names'),
+        ('category_ids', [17, '18'], 'a list of whole numbers'),
+        ('score_thr', 2, 'a number from 0 to 1'),
+        ('score_thr', True, 'a number from 0 to 1'),
+        ('scale', [16], 'width and height'),
+        ('scale', [16, 0], 'width and height'),
+        ('scale', [16, -32], 'width and height'),
+        ('scale', [16, MAX_SIDE + 1], 'width and height'),
+        ('scale', [16, 32.5], 'width and height'),
+        ('keep_ratio', 1, 'true or false'),
+    ],
+)
 def test_wrong_values(key, value, expected):
     with pytest.raises(ModelFileError, match=f'^a.onnx: {key} in its metadata is .*, expected {expected}'):
         read_metadata('a.onnx', encode(**{key: value}))
@@ -65,7 +71,8 @@ def test_lengths():
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 40000) | st.floats() | st.text('a1', max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('a1', max_size=3), inner, max_size=2),
-    max_leaves=5)
+    max_leaves=5,
+)
 
 
 TEXTS = JSON.map(json.dumps) | st.text('[]{}"1,a', max_size=9)

@@ -57,13 +57,17 @@ def test_ps_roi_align(boxes, pool_mode, options):
 
 
 @pytest.mark.parametrize('shared', [True, False])
-@pytest.mark.parametrize('score_threshold', [0.6, 2.])
+@pytest.mark.parametrize('score_threshold', [0.6, 2.0])
 def test_select_detections(boxes, shared, score_threshold):
     scores = np.random.default_rng(1).random((50, 3), np.float32)
     class_boxes = boxes[:, None] if shared else boxes[:, None] + np.float32([[[0], [5], [9]]])
     expected = torch_select_detections(
         torch.from_numpy(boxes[None] if shared else class_boxes.transpose(1, 0, 2)[None]),
-        torch.from_numpy(scores.T[None]), score_threshold, 0.3, 20)
+        torch.from_numpy(scores.T[None]),
+        score_threshold,
+        0.3,
+        20,
+    )
     found = two_stage.select_detections(class_boxes, scores, score_threshold, 0.3, 20)
     for value, reference in zip(found, expected):
         np.testing.assert_allclose(value, reference[0])

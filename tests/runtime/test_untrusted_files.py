@@ -34,7 +34,7 @@ def test_weights_outside_of_the_folder(build_model, tmp_path, backend, location)
     path = tmp_path / 'a/b/model.onnx'
     path.parent.mkdir(parents=True)
     model = build_model()
-    boxes, = (tensor for tensor in model.graph.initializer if tensor.name == 'boxes_1')
+    (boxes,) = (tensor for tensor in model.graph.initializer if tensor.name == 'boxes_1')
     boxes.ClearField('raw_data')
     boxes.data_location = TensorProto.EXTERNAL
     for key, value in dict(location=location.format(root=tmp_path), offset='0', length='48').items():
@@ -51,10 +51,10 @@ def test_operators_of_others(build_model, tmp_path, backend):
     refused(tmp_path / 'model.onnx', backend)
 
 
-@pytest.mark.parametrize('share', [0., 0.3, 0.9])
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.9])
 def test_cut_files(build_model, tmp_path, backend, share):
     content = build_model().SerializeToString()
-    (tmp_path / 'model.onnx').write_bytes(content[:int(share * len(content))])
+    (tmp_path / 'model.onnx').write_bytes(content[: int(share * len(content))])
     refused(tmp_path / 'model.onnx', backend)
 
 
@@ -85,12 +85,14 @@ def change_outputs(model: onnx.ModelProto, kind: str) -> None:
     elif kind == 'fewer':
         del model.graph.output[0]
     else:
-        scores_1, = (tensor for tensor in model.graph.initializer if tensor.name == 'scores_1')
+        (scores_1,) = (tensor for tensor in model.graph.initializer if tensor.name == 'scores_1')
         scores_1.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3), np.nan, np.float32), 'scores_1'))
 
 
-@pytest.mark.parametrize(('kind', 'message'), [('order', 'its outputs have the shapes'),
-                                               ('fewer', 'its outputs have the shapes'), ('NaN', 'infinite or NaN')])
+@pytest.mark.parametrize(
+    ('kind', 'message'),
+    [('order', 'its outputs have the shapes'), ('fewer', 'its outputs have the shapes'), ('NaN', 'infinite or NaN')],
+)
 def test_other_outputs(build_model, tmp_path, backend, kind, message):
     model = build_model()
     change_outputs(model, kind)
@@ -100,18 +102,22 @@ def test_other_outputs(build_model, tmp_path, backend, kind, message):
 
 def test_input_that_is_no_image(tmp_path, backend):
     info = helper.make_tensor_value_info('x', TensorProto.FLOAT, [1, 5])
-    graph = helper.make_graph([helper.make_node('Identity', ['x'], ['y'])], 'g', [info],
-                              [helper.make_tensor_value_info('y', TensorProto.FLOAT, [1, 5])])
+    graph = helper.make_graph(
+        [helper.make_node('Identity', ['x'], ['y'])],
+        'g',
+        [info],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT, [1, 5])],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
     values = dict(classes=['cat'], category_ids=[1], scale=[16, 32], keep_ratio=False, score_thr=0.05)
     helper.set_model_props(
-        model, dict({key: json.dumps(value) for key, value in values.items()}, format='mmthunder detector 1'))
+        model, dict({key: json.dumps(value) for key, value in values.items()}, format='mmthunder detector 1')
+    )
     onnx.save(model, tmp_path / 'model.onnx')
     assert 'its input has shape [1, 5], expected images' in refused(tmp_path / 'model.onnx', backend)
 
 
 class TestNcnn:
-
     @pytest.fixture(autouse=True)
     def package(self):
         pytest.importorskip('ncnn')

@@ -45,11 +45,18 @@ def test_cases(tool):
 
 
 def test_results(tool, tmp_path):
-    results = {case: tool.Growth(case.batch * 10**7, [1., 2., 3.]) for case in tool.cases_of(AXES, BASE, tool.MODES)}
+    results = {case: tool.Growth(case.batch * 10**7, [1.0, 2.0, 3.0]) for case in tool.cases_of(AXES, BASE, tool.MODES)}
     results[tool.Case('training', 4, 64, 500)] = None
     rows = tool.table(results, AXES, BASE, tool.MODES)
-    assert rows[0] == ['batch', 'px', 'objects', 'training: peak MB', 'training: ms an image', 'inference: peak MB',
-                       'inference: ms an image']
+    assert rows[0] == [
+        'batch',
+        'px',
+        'objects',
+        'training: peak MB',
+        'training: ms an image',
+        'inference: peak MB',
+        'inference: ms an image',
+    ]
     time = '2.0 (1.2-2.8)'
     assert rows[1:] == [
         ['1', '64', '10', '10', time, '10', time],
@@ -67,8 +74,9 @@ def test_results(tool, tmp_path):
     assert cv2.imread(str(tmp_path / 'growth.png')).std() > 10
 
 
-@pytest.mark.parametrize('nms', [dict(type='nms', iou_threshold=0.5),
-                                 dict(type='soft_nms', iou_threshold=0.5, min_score=0.3)])
+@pytest.mark.parametrize(
+    'nms', [dict(type='nms', iou_threshold=0.5), dict(type='soft_nms', iou_threshold=0.5, min_score=0.3)]
+)
 def test_let_pass(tool, tiny_cfg, monkeypatch, nms):
     """As many boxes as objects reach the NMS of each image, but not more than there are."""
     tiny_cfg.model.test_cfg.rcnn.nms = nms
@@ -100,14 +108,35 @@ def test_inference(tool, config):
 
 def test_command(tool, config, tmp_path, capsys):
     """A training case in its process."""
-    tool.main([
-        config, '--batch', '2', '--sizes', '64', '--objects', '3', '--base', '2', '64', '3', '--modes', 'training',
-        '--threads', '1', '--rounds', '2', '--warmup', '1', '--csv', str(tmp_path / 'growth.csv')
-    ])
+    tool.main(
+        [
+            config,
+            '--batch',
+            '2',
+            '--sizes',
+            '64',
+            '--objects',
+            '3',
+            '--base',
+            '2',
+            '64',
+            '3',
+            '--modes',
+            'training',
+            '--threads',
+            '1',
+            '--rounds',
+            '2',
+            '--warmup',
+            '1',
+            '--csv',
+            str(tmp_path / 'growth.csv'),
+        ]
+    )
     output = capsys.readouterr().out
     assert '[1/1] training, batch 2, 64 px, 3 objects' in output and 'tiny; ' in output
     with open(tmp_path / 'growth.csv', newline='') as f:
-        row, = csv.DictReader(f)
+        (row,) = csv.DictReader(f)
     # Two images, their features and gradients.
     assert 1 < float(row['peak_mb']) < 500
     assert 0 < float(row['p10_ms_per_image']) <= float(row['median_ms_per_image']) <= float(row['p90_ms_per_image'])
@@ -115,17 +144,22 @@ def test_command(tool, config, tmp_path, capsys):
     assert len(table) == 5 and table[2] == table[3] == table[4]
 
 
-@pytest.mark.parametrize(('error', 'message'), [
-    (BrokenProcessPool('ended abruptly'), 'BrokenProcessPool: ended abruptly'),
-    (torch.cuda.OutOfMemoryError('CUDA out of memory'), 'OutOfMemoryError: CUDA out of memory'),
-    (RuntimeError("DefaultCPUAllocator: can't allocate\nframe"), "RuntimeError: DefaultCPUAllocator: can't allocate"),
-    (MemoryError(), 'MemoryError: '),
-])
+@pytest.mark.parametrize(
+    ('error', 'message'),
+    [
+        (BrokenProcessPool('ended abruptly'), 'BrokenProcessPool: ended abruptly'),
+        (torch.cuda.OutOfMemoryError('CUDA out of memory'), 'OutOfMemoryError: CUDA out of memory'),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate\nframe"),
+            "RuntimeError: DefaultCPUAllocator: can't allocate",
+        ),
+        (MemoryError(), 'MemoryError: '),
+    ],
+)
 def test_case_too_large(tool, config, monkeypatch, capsys, error, message):
     """The other cases go on."""
 
     class Pool:
-
         def __init__(self, *args, **kwargs) -> None:
             pass
 
@@ -140,7 +174,7 @@ def test_case_too_large(tool, config, monkeypatch, capsys, error, message):
             if case.batch == 2:
                 future.set_exception(error)
             else:
-                future.set_result(tool.Growth(10**7, [1.]))
+                future.set_result(tool.Growth(10**7, [1.0]))
             return future
 
     monkeypatch.setattr(tool, 'ProcessPoolExecutor', Pool)
@@ -150,13 +184,16 @@ def test_case_too_large(tool, config, monkeypatch, capsys, error, message):
     assert '| 2 | 64 | 10 | failed | - |' in output and '| 1 | 64 | 10 | 10 | 1.0 (1.0-1.0) |' in output
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--batch', '0'], '--batch: 0: must be at least 1'),
-    (['--sizes', '320', '-1'], '--sizes: -1: must be at least 1'),
-    (['--base', '1', '2', '0'], '--base: 0: must be at least 1'),
-    (['--device', 'nonsense'], '--device: nonsense: '),
-    (['--modes', 'testing'], 'invalid choice'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--batch', '0'], '--batch: 0: must be at least 1'),
+        (['--sizes', '320', '-1'], '--sizes: -1: must be at least 1'),
+        (['--base', '1', '2', '0'], '--base: 0: must be at least 1'),
+        (['--device', 'nonsense'], '--device: nonsense: '),
+        (['--modes', 'testing'], 'invalid choice'),
+    ],
+)
 def test_invalid_arguments(tool, config, capsys, arguments, message):
     with pytest.raises(SystemExit):
         tool.main([config, *arguments])
@@ -164,10 +201,13 @@ def test_invalid_arguments(tool, config, capsys, arguments, message):
     assert 'error: ' in error and message in error
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    (None, 'other.py'),
-    ('model = dict(type="SSD")', 'other.py: has no model.rpn_head'),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        (None, 'other.py'),
+        ('model = dict(type="SSD")', 'other.py: has no model.rpn_head'),
+    ],
+)
 def test_invalid_config(tool, tmp_path, capsys, text, message):
     if text:
         (tmp_path / 'other.py').write_text(text)
@@ -188,8 +228,9 @@ memory.reset()
 torch.ones(50, 2**18)
 print(memory.read())
 """
-    result = subprocess.run([sys.executable, '-c', code], cwd=repo / 'tools/analysis_tools', stdout=subprocess.PIPE,
-                            check=True, timeout=300)
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=repo / 'tools/analysis_tools', stdout=subprocess.PIPE, check=True, timeout=300
+    )
     first, second = map(int, result.stdout.split())
     assert 95e6 < first < 200e6
     assert 40e6 < second < 95e6

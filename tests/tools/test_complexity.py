@@ -30,18 +30,21 @@ def load_named(repo, load) -> Callable[[str], Config]:
 def check_metafile(repo, name: str, total: tuple) -> None:
     """FLOPs and parameters of the metafile, which are rounded."""
     models = yaml.safe_load((repo / 'configs/thundernet/metafile.yml').read_text())['Models']
-    metadata, = (model['Metadata'] for model in models if model['Name'] == name)
+    (metadata,) = (model['Metadata'] for model in models if model['Name'] == name)
     assert (metadata['FLOPs'], metadata['Parameters']) == pytest.approx(total, rel=1e-3)
 
 
-@pytest.mark.parametrize(('name', 'mega_macs', 'parameters'), [
-    ('snet49_coco', 261, 1147810),
-    ('snet146_coco', 502.5, 1873858),
-    ('snet535_coco', 1306, 4660466),
-    ('snet49_voc', 249, 1086310),
-    ('snet146_voc', 490, 1812358),
-    ('snet535_voc', 1294, 4598966),
-])
+@pytest.mark.parametrize(
+    ('name', 'mega_macs', 'parameters'),
+    [
+        ('snet49_coco', 261, 1147810),
+        ('snet146_coco', 502.5, 1873858),
+        ('snet535_coco', 1306, 4660466),
+        ('snet49_voc', 249, 1086310),
+        ('snet146_voc', 490, 1812358),
+        ('snet535_voc', 1294, 4598966),
+    ],
+)
 def test_detectors(repo, load_named, tool, name, mega_macs, parameters):
     """At 320 px and 200 RoIs."""
     cfg = load_named(name)
@@ -56,12 +59,15 @@ def test_detectors(repo, load_named, tool, name, mega_macs, parameters):
     assert counts['RoI sampling'] == (4 * 200 * 245 * 2 * 2, 0)
 
 
-@pytest.mark.parametrize(('name', 'papers'), [
-    ('snet49_480px_coco', 506),
-    ('snet146_224px_coco', 267),
-    ('snet535_128px_coco', 265),
-    ('snet535_192px_coco', 512),
-])
+@pytest.mark.parametrize(
+    ('name', 'papers'),
+    [
+        ('snet49_480px_coco', 506),
+        ('snet146_224px_coco', 267),
+        ('snet535_128px_coco', 265),
+        ('snet535_192px_coco', 512),
+    ],
+)
 def test_papers_input_sizes(repo, load_named, tool, name, papers):
     """The paper's MFLOPs of its table of input sizes."""
     counts = tool.detector_complexity(load_named(name))
@@ -93,10 +99,13 @@ def test_backbones(tool, arch, mega_macs):
     assert tool.classifier_macs(SNet(arch)) / 1e6 == pytest.approx(mega_macs, rel=0.001)
 
 
-@pytest.mark.parametrize(('arch', 'names'), [
-    ('146', ['snet146_dw3_coco', 'snet146_dw3x2_coco', 'snet146_conv5_1024_coco']),
-    ('49', ['snet49_noconv5_coco', 'snet49_conv5_1024_coco']),
-])
+@pytest.mark.parametrize(
+    ('arch', 'names'),
+    [
+        ('146', ['snet146_dw3_coco', 'snet146_dw3x2_coco', 'snet146_conv5_1024_coco']),
+        ('49', ['snet49_noconv5_coco', 'snet49_conv5_1024_coco']),
+    ],
+)
 def test_table_5_has_equal_macs(load_named, tool, arch, names):
     expected = tool.classifier_macs(SNet(arch))
     for name in names:
@@ -118,9 +127,15 @@ def test_other_backbones_are_of_about_145_mmacs(load_named, tool, name):
 def test_counts_what_the_paper_counts(tool):
     """Convolutions, with groups or without, and fully connected layers; no bias, normalisation or pooling."""
     module = nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
-        nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(4, 10)).eval()
+        nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1, groups=4),
+        nn.Upsample(scale_factor=2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 10),
+    ).eval()
     counts = tool.count_macs(module, torch.zeros(1, 3, 8, 12))
     assert counts[''] == 3 * 4 * 9 * 4 * 6 + 4 * 9 * 4 * 6 + 4 * 10
     assert (counts['0'], counts['3'], counts['7']) == (3 * 4 * 9 * 4 * 6, 4 * 9 * 4 * 6, 40)
@@ -130,7 +145,6 @@ def test_psroialign(tool):
     """Four multiply-adds for each sample of each channel."""
 
     class Pool(nn.Module):
-
         def __init__(self) -> None:
             super().__init__()
             self.pool = PSRoIAlign(output_size=3, spatial_scale=0.5, sampling_ratio=2)
@@ -176,8 +190,10 @@ def test_without_rpn(load_named, tool):
 
 
 def test_command_with_wrong_config(repo, tool, tmp_path, capsys):
-    (tmp_path / 'ssd.py').write_text(f"_base_ = '{repo}/configs/thundernet/snet49_coco.py'\n"
-                                     "model = dict(_delete_=True, type='SSD', data_preprocessor=dict())")
+    (tmp_path / 'ssd.py').write_text(
+        f"_base_ = '{repo}/configs/thundernet/snet49_coco.py'\n"
+        "model = dict(_delete_=True, type='SSD', data_preprocessor=dict())"
+    )
     for config, message in (('nowhere.py', 'nowhere.py'), (str(tmp_path / 'ssd.py'), 'SSD has no rpn_head')):
         with pytest.raises(SystemExit):
             tool.main([config])

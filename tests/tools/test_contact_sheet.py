@@ -24,11 +24,14 @@ def test_three_pictures(tool, tmp_path):
     assert (sheet == 255).sum() == sheet.size - 3 * 20 * 40 * 3
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['there.png', '--columns', '0'], '--columns: 0: must be at least 1'),
-    (['there.png', 'missing.png'], 'pictures: missing.png: not a readable image'),
-    (['text.png'], 'pictures: text.png: not a readable image'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['there.png', '--columns', '0'], '--columns: 0: must be at least 1'),
+        (['there.png', 'missing.png'], 'pictures: missing.png: not a readable image'),
+        (['text.png'], 'pictures: text.png: not a readable image'),
+    ],
+)
 def test_invalid_arguments(tool, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite('there.png', np.zeros((8, 8, 3), np.uint8))

@@ -68,7 +68,7 @@ def randomise(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.4, 1.)
+            nn.init.uniform_(module.weight, 0.4, 1.0)
             nn.init.uniform_(module.bias, -0.2, 0.2)
             module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(1, 2)
@@ -192,15 +192,18 @@ def test_two_keys_for_one(run, public):
     assert 'two keys become layer4.0.downsample.0.weight' in refused(run(state))
 
 
-@pytest.mark.parametrize('content', [
-    dict(a=torch.zeros(1), b=torch.zeros(2)),
-    {},
-    dict(state_dict={}),
-    dict(state_dict=dict(a=1)),
-    dict(model=dict(a=torch.zeros(1))),
-    [torch.zeros(1)],
-    torch.zeros(1),
-])
+@pytest.mark.parametrize(
+    'content',
+    [
+        dict(a=torch.zeros(1), b=torch.zeros(2)),
+        {},
+        dict(state_dict={}),
+        dict(state_dict=dict(a=1)),
+        dict(model=dict(a=torch.zeros(1))),
+        [torch.zeros(1)],
+        torch.zeros(1),
+    ],
+)
 def test_unknown_file(run, content):
     error = refused(run(content))
     assert DETNET in error and RESNET in error
@@ -211,12 +214,15 @@ def test_file_of_this_project(run):
     assert 'unknown layout' in refused(run(dict(state_dict=DetNet(59, base_channels=4).state_dict())))
 
 
-@pytest.mark.parametrize(('content', 'match'), [
-    (None, 'No such file'),
-    (b'', 'no file of PyTorch'),
-    (b'plain text', 'no file of PyTorch'),
-    (b'PK\3\4 cut short', 'no file of PyTorch'),
-])
+@pytest.mark.parametrize(
+    ('content', 'match'),
+    [
+        (None, 'No such file'),
+        (b'', 'no file of PyTorch'),
+        (b'plain text', 'no file of PyTorch'),
+        (b'PK\3\4 cut short', 'no file of PyTorch'),
+    ],
+)
 def test_no_file_of_torch(tool, tmp_path, capsys, content, match):
     if content is not None:
         (tmp_path / 'src').write_bytes(content)
@@ -258,7 +264,7 @@ class MaliciousCommand(Malicious):
     """Runs a command when it is unpickled."""
 
     def __reduce__(self) -> tuple:
-        return os.system, (f'touch {self.path}', )
+        return os.system, (f'touch {self.path}',)
 
 
 @pytest.mark.parametrize('zipped', [True, False])
@@ -281,11 +287,12 @@ def test_other_objects_are_left_out(run, public, zipped):
     content = dict(
         state_dict=public.state_dict(),
         optimizer=optimizer.state_dict(),
-        meta=dict(time='today', seed=np.int64(3), scores=np.arange(3.), classes=('a', 'b'), args=Namespace(lr=0.1)),
-        message_hub=dict(log_scalars=dict(loss=HistoryBuffer([1., 2.], [1, 1]))))
+        meta=dict(time='today', seed=np.int64(3), scores=np.arange(3.0), classes=('a', 'b'), args=Namespace(lr=0.1)),
+        message_hub=dict(log_scalars=dict(loss=HistoryBuffer([1.0, 2.0], [1, 1]))),
+    )
     code, out, err, dst = run(content, _use_new_zipfile_serialization=zipped)
     assert (code, err) == (0, '')
-    left_out, = re.findall('left out, whose loading could run code: (.*)\n', out)
+    (left_out,) = re.findall('left out, whose loading could run code: (.*)\n', out)
     assert {'argparse.Namespace', 'mmengine.logging.history_buffer.HistoryBuffer'} <= set(left_out.split(', '))
     assert not [name for name in left_out.split(', ') if name.startswith(('torch', 'collections'))]
     converted = torch.load(dst, weights_only=True)

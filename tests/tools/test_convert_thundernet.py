@@ -23,18 +23,22 @@ class Weights(dict):
     """Random weights under the names that a layout has for them."""
 
     def conv(self, name: str, cout: int, cin: int, kernel: int = 1, bias: bool = False) -> None:
-        self[f'{name}.weight'] = torch.randn(cout, cin, kernel, kernel).double() * (2 / (cin * kernel**2))**0.5
+        self[f'{name}.weight'] = torch.randn(cout, cin, kernel, kernel).double() * (2 / (cin * kernel**2)) ** 0.5
         if bias:
             self[f'{name}.bias'] = torch.rand(cout).double()
 
     def norm(self, name: str, channels: int) -> None:
-        for key, low, high in (('weight', 0.6, 1.2), ('bias', -0.2, 0.2), ('running_mean', -0.2, 0.2),
-                               ('running_var', 0.8, 1.5)):
+        for key, low, high in (
+            ('weight', 0.6, 1.2),
+            ('bias', -0.2, 0.2),
+            ('running_mean', -0.2, 0.2),
+            ('running_var', 0.8, 1.5),
+        ):
             self[f'{name}.{key}'] = torch.empty(channels).uniform_(low, high).double()
         self[f'{name}.num_batches_tracked'] = torch.tensor(7)
 
     def linear(self, name: str, cout: int, cin: int, bias: bool = True) -> None:
-        self[f'{name}.weight'] = torch.randn(cout, cin).double() * (2 / cin)**0.5
+        self[f'{name}.weight'] = torch.randn(cout, cin).double() * (2 / cin) ** 0.5
         if bias:
             self[f'{name}.bias'] = torch.rand(cout).double()
 
@@ -133,7 +137,9 @@ def max_ps_roi_align(feat: Tensor, rois: Tensor) -> Tensor:
     for k, (x1, y1, x2, y2) in enumerate((rois[:, 1:] / 16).tolist()):
         bin_h, bin_w = max(y2 - y1, 0.1) / 7, max(x2 - x1, 0.1) / 7
         for i, j in np.ndindex(7, 7):
-            samples = [read(i, j, y1 + (i + a) * bin_h, x1 + (j + b) * bin_w) for a in (.25, .75) for b in (.25, .75)]
+            samples = [
+                read(i, j, y1 + (i + a) * bin_h, x1 + (j + b) * bin_w) for a in (0.25, 0.75) for b in (0.25, 0.75)
+            ]
             out[k, :, i, j] = np.max(samples, 0)
     return torch.from_numpy(out)
 
@@ -179,7 +185,8 @@ def expected_tensors(weights: Weights, img: Tensor, rois: Tensor) -> dict:
         sam=sam,
         pooled=pooled,
         cls_score=weights.apply_linear('roi_head.bbox_head.fc_cls', fc),
-        bbox_pred=weights.apply_linear('roi_head.bbox_head.fc_reg', fc))
+        bbox_pred=weights.apply_linear('roi_head.bbox_head.fc_reg', fc),
+    )
 
 
 def build_released_detector(repo) -> nn.Module:
@@ -192,9 +199,9 @@ def build_released_detector(repo) -> nn.Module:
 def computed_tensors(model: nn.Module, img: Tensor, rois: Tensor) -> dict:
     """What this project's detector computes."""
     c4, c5 = model.backbone(img)
-    cem, = model.neck((c4, c5))
+    (cem,) = model.neck((c4, c5))
     feats = model.extract_feat(img)
-    (rpn_cls, ), (rpn_reg, ) = model.rpn_head(feats)
+    (rpn_cls,), (rpn_reg,) = model.rpn_head(feats)
     pooled = model.roi_head.bbox_roi_extractor(feats[:1], rois)
     cls_score, bbox_pred = model.roi_head.bbox_head(pooled)
     return dict(
@@ -206,7 +213,8 @@ def computed_tensors(model: nn.Module, img: Tensor, rois: Tensor) -> dict:
         sam=feats[0],
         pooled=pooled,
         cls_score=cls_score,
-        bbox_pred=bbox_pred)
+        bbox_pred=bbox_pred,
+    )
 
 
 def converted(result: tuple, layout: str) -> dict:
@@ -237,8 +245,16 @@ def test_released_detector(run, repo, detector, img, prefix):
     model = build_released_detector(repo).double()
     model.load_state_dict(state, strict=True)
     # Inside, across the border, within a cell, and points and slivers, which count as a tenth of a cell.
-    rois = torch.tensor([(0, 0, 0, 96, 96), (0, 10.3, 20.7, 50.1, 90.9), (0, -10, 60, 40, 110), (0, 33, 33, 39, 41),
-                         (0, 50, 50, 50, 50), (0, 8, 8, 9, 88)]).double()
+    rois = torch.tensor(
+        [
+            (0, 0, 0, 96, 96),
+            (0, 10.3, 20.7, 50.1, 90.9),
+            (0, -10, 60, 40, 110),
+            (0, 33, 33, 39, 41),
+            (0, 50, 50, 50, 50),
+            (0, 8, 8, 9, 88),
+        ]
+    ).double()
     expected, computed = expected_tensors(detector, img, rois), computed_tensors(model, img, rois)
     for name, value in expected.items():
         assert 0.05 < value.std() < 100
@@ -257,7 +273,7 @@ def test_golden_detector(run, repo, shared):
     for name in ('stage3', 'stage4', 'cem', 'rpn_cls', 'rpn_reg', 'sam', 'pooled', 'cls_score', 'bbox_pred'):
         torch.testing.assert_close(computed[name], golden[name], rtol=1e-5, atol=1e-4, msg=name)
     with torch.no_grad():
-        cem, = model.neck((golden['stage3'], golden['stage4']))
+        (cem,) = model.neck((golden['stage3'], golden['stage4']))
         x = model.rpn_head.trunk(golden['cem'])
         parts = dict(
             stage3=computed['stage3'],
@@ -266,10 +282,14 @@ def test_golden_detector(run, repo, shared):
             rpn_cls=model.rpn_head.rpn_cls(x),
             rpn_reg=model.rpn_head.rpn_reg(x),
             sam=model.sam(golden['cem'], x),
-            pooled=model.roi_head.bbox_roi_extractor((golden['sam'], ), golden['rois']))
+            pooled=model.roi_head.bbox_roi_extractor((golden['sam'],), golden['rois']),
+        )
         parts['cls_score'], parts['bbox_pred'] = model.roi_head.bbox_head(golden['pooled'])
-    assert {name: (value - golden[name]).abs().max().item() for name, value in parts.items() if
-            (value - golden[name]).abs().max() > 1e-4} == {}
+    assert {
+        name: (value - golden[name]).abs().max().item()
+        for name, value in parts.items()
+        if (value - golden[name]).abs().max() > 1e-4
+    } == {}
 
 
 def test_init_cfg_loads_every_backbone_tensor(run, repo):
@@ -288,13 +308,16 @@ def test_init_cfg_loads_every_backbone_tensor(run, repo):
         assert torch.equal(value, file[f'backbone.{key}'].to(value.dtype)), key
 
 
-@pytest.mark.parametrize(('arch', 'names', 'prefix', 'layout'), [
-    ('146', RELEASE, '', CLASSIFIER),
-    ('146', RELEASE, 'module.', CLASSIFIER),
-    ('49', OTHER, 'module.', DAYBREAK),
-    ('146', OTHER, '', DAYBREAK),
-    ('535', OTHER, '', DAYBREAK),
-])
+@pytest.mark.parametrize(
+    ('arch', 'names', 'prefix', 'layout'),
+    [
+        ('146', RELEASE, '', CLASSIFIER),
+        ('146', RELEASE, 'module.', CLASSIFIER),
+        ('49', OTHER, 'module.', DAYBREAK),
+        ('146', OTHER, '', DAYBREAK),
+        ('535', OTHER, '', DAYBREAK),
+    ],
+)
 def test_classifiers(run, img, arch, names, prefix, layout):
     """The maps and the logits are those of the file's network, with its own shuffle."""
     weights, released = Weights(), names is RELEASE
@@ -308,7 +331,7 @@ def test_classifiers(run, img, arch, names, prefix, layout):
     assert ("backbone.shuffle='interleave'" in result[1]) != released
     state = converted(result, layout)
     backbone = SNet(arch, out_indices=(0, 1, 2), shuffle='even_odd' if released else 'interleave').double().eval()
-    backbone.load_state_dict({key[len('backbone.'):]: value for key, value in state.items() if 'backbone' in key})
+    backbone.load_state_dict({key[len('backbone.') :]: value for key, value in state.items() if 'backbone' in key})
     expected = snet(weights, img, names, interleave=not released)
     with torch.no_grad():
         maps = backbone(img)

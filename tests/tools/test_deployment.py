@@ -40,8 +40,20 @@ def test_tools(tool, load_tool, config, tmp_path, capsys):
     assert tool('quantize', config, model, '--output', quantized, '--count', 2) == 0
     assert f'{quantized}: ' in capsys.readouterr().out
     torch.save(load_detector(config).state_dict(), tmp_path / 'tiny.pth')
-    assert tool('compare_backends', config, tmp_path / 'tiny.pth', model, quantized, '--backends', 'onnxruntime',
-                '--limit', 2) == 0
+    assert (
+        tool(
+            'compare_backends',
+            config,
+            tmp_path / 'tiny.pth',
+            model,
+            quantized,
+            '--backends',
+            'onnxruntime',
+            '--limit',
+            2,
+        )
+        == 0
+    )
     rows = [line.split(' | ') for line in capsys.readouterr().out.split('\n') if line.startswith('| ')]
     assert [row[0].split(',')[0] for row in rows[2:]] == ['| PyTorch', '| PyTorch', f'| {model}', f'| {quantized}']
     assert rows[4][4] == '0'
@@ -97,7 +109,8 @@ def test_voc(tiny_cfg, compare_truth, repo, tmp_path):
         (tmp_path / f'VOC2007/Annotations/{name}.xml').write_text(
             '<annotation><size><width>64</width><height>48</height><depth>3</depth></size>'
             f'<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>40</xmax>'
-            '<ymax>30</ymax></bndbox></object></annotation>')
+            '<ymax>30</ymax></bndbox></object></annotation>'
+        )
     header, _, *rows = compare_truth(tiny_cfg)
     assert header[:2] == ['pascal_voc/mAP', 'pascal_voc/AP50']
     assert [row[:3] for row in rows] == [['1.000', '1.000', '4']] * 2
@@ -125,7 +138,8 @@ def test_errors(tool, config, tmp_path, capsys):
         (['export_ncnn', config, '--output', 'a', '--shape', '0', '64'], '--shape 0 64 must be at least 1 1'),
         (['compare_backends', config, 'a.pth', '--limit', '0'], '--limit 0 must be at least 1'),
         (['quantize', config, 'a.onnx', '--output', 'a.txt'], 'must end with .onnx'),
-        (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count 0 must be at least 1')):
+        (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count 0 must be at least 1'),
+    ):
         with pytest.raises(SystemExit):
             tool(*args)
         assert message in capsys.readouterr().err
@@ -141,9 +155,11 @@ def test_missing_packages(tool, load_tool, config, tmp_path, monkeypatch, capsys
         open_session(tmp_path / 'a.onnx', 'onnxruntime')
 
     monkeypatch.setattr(load_tool('deployment/export_onnx.py'), 'export_onnx', export_onnx)
-    for args, package in ((('quantize', config, tmp_path / 'a.onnx', '--output', tmp_path / 'a.xml'), 'nncf'),
-                          (('export_ncnn', config, '--output', tmp_path / 'ncnn'), 'pnnx'),
-                          (('export_onnx', config, '--output', tmp_path / 'b.onnx'), 'onnxruntime')):
+    for args, package in (
+        (('quantize', config, tmp_path / 'a.onnx', '--output', tmp_path / 'a.xml'), 'nncf'),
+        (('export_ncnn', config, '--output', tmp_path / 'ncnn'), 'pnnx'),
+        (('export_onnx', config, '--output', tmp_path / 'b.onnx'), 'onnxruntime'),
+    ):
         assert tool(*args) == 1
         error = capsys.readouterr().err
         assert error.startswith('error: ') and package in error and error.count('\n') == 1

@@ -98,7 +98,10 @@ def test_killed_and_resumed(run, tmp_path):
     assert status == 0, output + (folder / 'killed.txt').read_text()[-3000:]
     lines = output.splitlines()
     assert [line.split(',')[0] for line in lines if line.startswith('[')] == [
-        '[1/3] checkpoint', '[2/3] after checkpoint', '[3/3] start']
+        '[1/3] checkpoint',
+        '[2/3] after checkpoint',
+        '[3/3] start',
+    ]
     assert '| **all** | 3 |' in output and lines[-1].endswith('s; nothing lost')
     assert re.search(r'^logs: 10 iterations, computed \d\d times in all, and 3 validations: equal$', output, re.M)
     for part in ('state_dict', 'optimizer', 'param_schedulers', 'random_state'):
@@ -119,7 +122,8 @@ def training(kill_training, tmp_path):
         state = dict(
             dict.fromkeys(kill_training.COMPARED, {}),
             meta=dict(iter=2 * epoch),
-            message_hub=dict(runtime_info=dict(best_score=0.5, best_ckpt=str(best))))
+            message_hub=dict(runtime_info=dict(best_score=0.5, best_ckpt=str(best))),
+        )
         torch.save(state, folder / f'epoch_{epoch}.pth')
     torch.save(dict(meta=dict(iter=2), state_dict={}), best)
     (folder / 'last_checkpoint').write_text(str(folder / 'epoch_2.pth'))
@@ -127,7 +131,6 @@ def training(kill_training, tmp_path):
 
 
 class TestCheck:
-
     @pytest.fixture
     def check(self, kill_training, training):
         check = kill_training.Check(training)
@@ -142,15 +145,16 @@ class TestCheck:
     def test_cut_file(self, check, training):
         path = training.work_dir / 'epoch_1.pth'
         path.write_bytes(path.read_bytes()[:-100])
-        problem, = check(training.look())
+        (problem,) = check(training.look())
         assert problem.startswith(f'{path} does not load: ')
 
     def test_lost_file(self, check, training):
         seen = training.look()
         (training.work_dir / 'epoch_2.pth').unlink()
         assert check(seen) == [
-            'the checkpoint of step 4 is lost; the newest is of step 2', 'epoch_2.pth is lost',
-            f'last_checkpoint names {training.work_dir}/epoch_2.pth; before, it named the checkpoint of step 4'
+            'the checkpoint of step 4 is lost; the newest is of step 2',
+            'epoch_2.pth is lost',
+            f'last_checkpoint names {training.work_dir}/epoch_2.pth; before, it named the checkpoint of step 4',
         ]
 
     def test_best_file(self, check, training):
@@ -175,17 +179,20 @@ class TestCheck:
     def test_wrong_name(self, check, training, content):
         pointer = training.work_dir / 'last_checkpoint'
         pointer.unlink() if content is None else pointer.write_text(content and f'{training.work_dir}/{content}')
-        problem, = check(training.look())
+        (problem,) = check(training.look())
         assert problem.endswith('; before, it named the checkpoint of step 4')
 
 
-@pytest.mark.parametrize(('first', 'second', 'names'), [
-    (dict(a=[torch.ones(2), dict(b=float('nan'))]), dict(a=[torch.ones(2), dict(b=float('nan'))]), []),
-    (dict(a=[torch.ones(2), 1]), dict(a=[torch.ones(2) + 2**-23, 1]), ['x.a.0']),
-    (dict(a=torch.ones(2)), dict(a=torch.ones(2).double()), ['x.a']),
-    (dict(a=1, b=2), dict(a=1.0, c=2), ['x.a', 'x.b', 'x.c']),
-    (dict(a=[1]), dict(a=[1, 2]), ['x.a']),
-])
+@pytest.mark.parametrize(
+    ('first', 'second', 'names'),
+    [
+        (dict(a=[torch.ones(2), dict(b=float('nan'))]), dict(a=[torch.ones(2), dict(b=float('nan'))]), []),
+        (dict(a=[torch.ones(2), 1]), dict(a=[torch.ones(2) + 2**-23, 1]), ['x.a.0']),
+        (dict(a=torch.ones(2)), dict(a=torch.ones(2).double()), ['x.a']),
+        (dict(a=1, b=2), dict(a=1.0, c=2), ['x.a', 'x.b', 'x.c']),
+        (dict(a=[1]), dict(a=[1, 2]), ['x.a']),
+    ],
+)
 def test_differences(kill_training, first, second, names):
     assert kill_training.differences(first, second, 'x') == names
 
@@ -195,9 +202,10 @@ def test_logs(kill_training, tmp_path):
     line = '{"loss": %s, "time": %s, "step": %s}\n'
     trainings = []
     for name, starts in dict(
-            whole=[line % (3, 0.1, 1) + line % (2, 0.1, 2)],
-            equal=[line % (3, 0.2, 1), line % (3, 0.3, 1) + line % (2, 0.1, 2) + '{"loss": 1'],
-            other=[line % (3.5, 0.2, 1)]).items():
+        whole=[line % (3, 0.1, 1) + line % (2, 0.1, 2)],
+        equal=[line % (3, 0.2, 1), line % (3, 0.3, 1) + line % (2, 0.1, 2) + '{"loss": 1'],
+        other=[line % (3.5, 0.2, 1)],
+    ).items():
         for i, text in enumerate(starts):
             folder = tmp_path / f'{name}/2026010{i}_000000/vis_data'
             folder.mkdir(parents=True)
@@ -208,11 +216,14 @@ def test_logs(kill_training, tmp_path):
     assert kill_training.compare_logs(whole, other) == ['iteration of step 1.loss', 'step 2 was never logged']
 
 
-@pytest.mark.parametrize(('config', 'args', 'message'), [
-    (__file__, ['--kills', '0'], '--kills 0: expected at least 1'),
-    (__file__, [], '{} exists; remove it'),
-    ('nowhere/config.py', [], 'error: nowhere/config.py: no such file; expected the path of a config'),
-])
+@pytest.mark.parametrize(
+    ('config', 'args', 'message'),
+    [
+        (__file__, ['--kills', '0'], '--kills 0: expected at least 1'),
+        (__file__, [], '{} exists; remove it'),
+        ('nowhere/config.py', [], 'error: nowhere/config.py: no such file; expected the path of a config'),
+    ],
+)
 def test_bad_arguments(kill_training, tmp_path, capsys, config, args, message):
     with pytest.raises(SystemExit):
         kill_training.main([config, '--work-dir', str(tmp_path), *args])

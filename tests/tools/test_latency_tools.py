@@ -38,16 +38,20 @@ def config(tiny_cfg: Config, tmp_path) -> str:
 
 def rows_of(table: str) -> list:
     """The cells of a table in Markdown, without its head."""
-    return [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()
-            if line.startswith('|')][2:]
+    return [
+        [cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines() if line.startswith('|')
+    ][2:]
 
 
 def test_markdown(tool):
     """Ratios are medians of the rounds' ratios, which a machine that slows down does not change."""
-    times = dict(a=[10., 20., 60.], b=[5., 10., 30.], c=[1., 1., 7.])
+    times = dict(a=[10.0, 20.0, 60.0], b=[5.0, 10.0, 30.0], c=[1.0, 1.0, 7.0])
     rows = rows_of(tool('benchmark_latency').markdown(times, ['b'], dict(size=dict(a='1 MB', c='2 MB'))))
-    assert rows == [['a', '20.0', '12.0-52.0', '2.00x', '1 MB'], ['b', '10.0', '6.0-26.0', '1.00x', ''],
-                    ['c', '1.0', '1.0-5.8', '0.20x', '2 MB']]
+    assert rows == [
+        ['a', '20.0', '12.0-52.0', '2.00x', '1 MB'],
+        ['b', '10.0', '6.0-26.0', '1.00x', ''],
+        ['c', '1.0', '1.0-5.8', '0.20x', '2 MB'],
+    ]
 
 
 def test_wrong_files(tool, tmp_path):
@@ -109,13 +113,16 @@ def test_package_versions(tool, monkeypatch):
     assert re.fullmatch(r'openvino [\d.]+', found) and openvino.__version__.startswith(found.split()[1])
 
 
-@pytest.mark.parametrize(('name', 'option'), [
-    ('benchmark_latency', '--threads'),
-    ('benchmark_train_step', '--batch'),
-    ('complexity', '--size'),
-    ('profile_test_step', '--rounds'),
-    ('sweep_latency', '--rounds'),
-])
+@pytest.mark.parametrize(
+    ('name', 'option'),
+    [
+        ('benchmark_latency', '--threads'),
+        ('benchmark_train_step', '--batch'),
+        ('complexity', '--size'),
+        ('profile_test_step', '--rounds'),
+        ('sweep_latency', '--rounds'),
+    ],
+)
 def test_counts(tool, monkeypatch, capsys, name, option):
     monkeypatch.setattr(sys, 'argv', [f'{name}.py', 'tiny.py', option, '0'])
     with pytest.raises(SystemExit):
@@ -126,13 +133,16 @@ def test_counts(tool, monkeypatch, capsys, name, option):
 def test_variants(tool, config, monkeypatch):
     """Each axis varies what its name says."""
     sweep = tool('sweep_latency')
-    monkeypatch.setattr(sweep, 'load_detector', lambda *args, **kwargs: detectors.append(
-        load_detector(*args, **kwargs)) or detectors[-1])
+    monkeypatch.setattr(
+        sweep,
+        'load_detector',
+        lambda *args, **kwargs: detectors.append(load_detector(*args, **kwargs)) or detectors[-1],
+    )
     detectors = []
 
     def found(axis, value: int) -> object:
         with torch.inference_mode():
-            sample, = sweep.variant_calls(config, axis, value, 64, ['eager'])['eager']()
+            (sample,) = sweep.variant_calls(config, axis, value, 64, ['eager'])['eager']()
         return sample
 
     sample = found(sweep.IMAGE, 96)
@@ -150,7 +160,7 @@ def test_sweep(tool, config, tmp_path, monkeypatch, capsys):
     """Its table, CSV and plot, with two small axes."""
     sweep = tool('sweep_latency')
     monkeypatch.setitem(sweep.AXES, 'image', sweep.IMAGE._replace(values=(64, 96)))
-    monkeypatch.setitem(sweep.AXES, 'threads', sweep.THREADS._replace(values=(1, )))
+    monkeypatch.setitem(sweep.AXES, 'threads', sweep.THREADS._replace(values=(1,)))
     output = tmp_path / 'new/growth'
     options = ['--axes', 'image', 'threads', '--backends', 'eager', '--size', '64', '--rounds', '2', '--warmup', '0']
     monkeypatch.setattr(sys, 'argv', ['sweep_latency.py', config, *options, '--output', str(output)])

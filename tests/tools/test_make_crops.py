@@ -60,7 +60,7 @@ def test_pixels(crops, shapes):
         x, y, w, h = annotation['bbox']
         side = round(1.2 * max(w, h))
         x1, y1 = (round(min(max(start + (size - side) / 2, 0), 96 - side)) for start, size in ((x, w), (y, h)))
-        expected = read(shapes / f'val/{annotation["image_id"]:06d}.jpg')[y1:y1 + side, x1:x1 + side]
+        expected = read(shapes / f'val/{annotation["image_id"]:06d}.jpg')[y1 : y1 + side, x1 : x1 + side]
         folder = crops / 'val' / CLASSES[annotation['category_id'] - 1]
         pictures = [read(path) for path in folder.glob(f'{annotation["image_id"]:06d}_*.jpg')]
         errors = [np.abs(picture - expected).mean() for picture in pictures if picture.shape == expected.shape]
@@ -69,7 +69,8 @@ def test_pixels(crops, shapes):
 
 def test_options(make_crops, repo, shapes, crops, tmp_path):
     few = contents(
-        crop(make_crops, repo, shapes, tmp_path / 'few', '--background', '0', '--min-side', '30', '--margin', '0.6'))
+        crop(make_crops, repo, shapes, tmp_path / 'few', '--background', '0', '--min-side', '30', '--margin', '0.6')
+    )
     assert len(few) == sum(len(objects(shapes, split, 30)) for split in ('train', 'val'))
     assert 0 < len(few) < len(contents(crops)) and not [name for name in few if 'background' in name]
     for name in few:
@@ -96,13 +97,16 @@ def test_does_not_overwrite(make_crops, repo, shapes, crops, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ['crops']
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (['--margin', '0'], '--margin 0.0: must be above 0'),
-    (['--min-side', '-1'], '--min-side -1.0: must be at least 0'),
-    (['--background', '-1'], '--background -1: must be at least 0'),
-    (['--seed', '-1'], '--seed -1: must be at least 0'),
-    (['--cfg-options', 'val_dataloader=None'], 'give a config with train_dataloader and val_dataloader'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--margin', '0'], '--margin 0.0: must be above 0'),
+        (['--min-side', '-1'], '--min-side -1.0: must be at least 0'),
+        (['--background', '-1'], '--background -1: must be at least 0'),
+        (['--seed', '-1'], '--seed -1: must be at least 0'),
+        (['--cfg-options', 'val_dataloader=None'], 'give a config with train_dataloader and val_dataloader'),
+    ],
+)
 def test_invalid_arguments(make_crops, repo, tmp_path, capsys, options, message):
     config = str(repo / 'configs/thundernet/snet49_shapes.py')
     with pytest.raises(SystemExit):
@@ -127,10 +131,15 @@ def test_unreadable_image_leaves_nothing(make_crops, repo, shapes, tmp_path):
         (root / path.relative_to(shapes)).parent.mkdir(parents=True, exist_ok=True)
         (root / path.relative_to(shapes)).write_bytes(b'' if path.name == '000003.jpg' else path.read_bytes())
     with pytest.raises(OSError, match=r'train/000003.jpg: cannot be read as an image'):
-        make_crops.main([
-            str(repo / 'configs/thundernet/snet49_shapes.py'), '--out', str(tmp_path / 'crops'), '--cfg-options',
-            f'train_dataloader.dataset.data_root={root}/'
-        ])
+        make_crops.main(
+            [
+                str(repo / 'configs/thundernet/snet49_shapes.py'),
+                '--out',
+                str(tmp_path / 'crops'),
+                '--cfg-options',
+                f'train_dataloader.dataset.data_root={root}/',
+            ]
+        )
     assert [path.name for path in tmp_path.iterdir()] == ['shapes']
 
 
@@ -154,31 +163,47 @@ def test_voc_layout(make_crops, repo, tmp_path):
         (root / f'ImageSets/Main/{split}.txt').write_text(f'{split}\n')
         cv2.imwrite(str(root / f'JPEGImages/{split}.jpg'), np.full((40, 60, 3), 128, np.uint8))
     out = tmp_path / 'crops'
-    make_crops.main([
-        str(repo / 'configs/thundernet/snet49_bccd.py'), '--out', str(out), '--margin', '1', '--background', '1',
-        '--cfg-options', f'train_dataloader.dataset.dataset.data_root={root}/',
-        f'val_dataloader.dataset.data_root={root}/'
-    ])
-    names = ('train/WBC/000000_000.jpg', 'train/background/000000_001.jpg', 'val/RBC/000000_000.jpg',
-             'val/background/000000_001.jpg')
+    make_crops.main(
+        [
+            str(repo / 'configs/thundernet/snet49_bccd.py'),
+            '--out',
+            str(out),
+            '--margin',
+            '1',
+            '--background',
+            '1',
+            '--cfg-options',
+            f'train_dataloader.dataset.dataset.data_root={root}/',
+            f'val_dataloader.dataset.data_root={root}/',
+        ]
+    )
+    names = (
+        'train/WBC/000000_000.jpg',
+        'train/background/000000_001.jpg',
+        'val/RBC/000000_000.jpg',
+        'val/background/000000_001.jpg',
+    )
     assert {name: read(out / name).shape for name in contents(out)} == {name: (20, 20, 3) for name in names}
 
 
-@pytest.mark.parametrize(('box', 'margin', 'expected'), [
-    ((20, 10, 40, 30), 1., (20, 10, 40, 30)),
-    ((20, 10, 40, 20), 1., (20, 5, 40, 25)),  # the longer side
-    ((20, 10, 40, 30), 1.5, (15, 5, 45, 35)),
-    ((0, 0, 10, 10), 2., (0, 0, 20, 20)),  # moved inside
-    ((90, 40, 100, 50), 2., (80, 30, 100, 50)),
-    ((0, 0, 90, 10), 1., (0, 0, 90, 50)),  # higher than the image
-    ((30, 30, 30, 30), 1., (30, 30, 31, 31)),
-])
+@pytest.mark.parametrize(
+    ('box', 'margin', 'expected'),
+    [
+        ((20, 10, 40, 30), 1.0, (20, 10, 40, 30)),
+        ((20, 10, 40, 20), 1.0, (20, 5, 40, 25)),  # the longer side
+        ((20, 10, 40, 30), 1.5, (15, 5, 45, 35)),
+        ((0, 0, 10, 10), 2.0, (0, 0, 20, 20)),  # moved inside
+        ((90, 40, 100, 50), 2.0, (80, 30, 100, 50)),
+        ((0, 0, 90, 10), 1.0, (0, 0, 90, 50)),  # higher than the image
+        ((30, 30, 30, 30), 1.0, (30, 30, 31, 31)),
+    ],
+)
 def test_window(make_crops, box, margin, expected):
     assert make_crops.window(np.array(box, float), margin, 100, 50) == expected
 
 
 def test_empty_places(make_crops):
-    boxes = np.array([(0., 0., 40., 50.), (60., 10., 100., 40.)])
+    boxes = np.array([(0.0, 0.0, 40.0, 50.0), (60.0, 10.0, 100.0, 40.0)])
     places = make_crops.empty_places(np.random.default_rng(0), boxes, 5, 200, 100)
     assert places.shape == (5, 4)
     assert (places >= 0).all() and (places[:, 2] <= 200).all() and (places[:, 3] <= 100).all()
@@ -191,5 +216,5 @@ def test_empty_places(make_crops):
 
 
 def test_no_empty_place(make_crops):
-    boxes = np.array([(0., 0., 100., 50.)])
+    boxes = np.array([(0.0, 0.0, 100.0, 50.0)])
     assert make_crops.empty_places(np.random.default_rng(0), boxes, 3, 100, 50).shape == (0, 4)

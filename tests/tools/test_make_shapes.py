@@ -55,16 +55,15 @@ def test_boxes_are_the_pixels_extent(make_shapes, monkeypatch):
     """White shapes on black: the box is where the image is white."""
     for i in range(60):
         monkeypatch.setattr(make_shapes, 'texture', lambda rng, size: np.zeros((size, size, 3), np.float32))
-        monkeypatch.setattr(make_shapes, 'surface', lambda rng, name, size, radius: np.full((size, size, 3), 255.))
-        image, objects = make_shapes.make_image(np.random.default_rng(i), 80, 1, 0.)
-        (x, y, w, h), = (a['bbox'] for a in objects)
+        monkeypatch.setattr(make_shapes, 'surface', lambda rng, name, size, radius: np.full((size, size, 3), 255.0))
+        image, objects = make_shapes.make_image(np.random.default_rng(i), 80, 1, 0.0)
+        ((x, y, w, h),) = (a['bbox'] for a in objects)
         white = image[..., 0] > 127.5
         rows, columns = np.flatnonzero(white.any(1)), np.flatnonzero(white.any(0))
         # A border pixel half covered may fall on either side, with the image's noise.
-        np.testing.assert_allclose([x, y, x + w, y + h],
-                                   [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1],
-                                   rtol=0,
-                                   atol=1)
+        np.testing.assert_allclose(
+            [x, y, x + w, y + h], [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], rtol=0, atol=1
+        )
         assert white.sum() == pytest.approx(objects[0]['area'], rel=0.1, abs=8)
 
 
@@ -105,13 +104,16 @@ def test_does_not_overwrite(make_shapes, tmp_path, capsys):
     assert after['train/000000.jpg'] != before['train/000000.jpg']
 
 
-@pytest.mark.parametrize(('option', 'value', 'message'), [
-    ('--max-objects', '0', 'must be at least 1'),
-    ('--size', '31', 'must be at least 32'),
-    ('--train', '-1', 'must be at least 0'),
-    ('--seed', '-1', 'must be at least 0'),
-    ('--empty-ratio', '1.5', 'must be from 0 to 1'),
-])
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('--max-objects', '0', 'must be at least 1'),
+        ('--size', '31', 'must be at least 32'),
+        ('--train', '-1', 'must be at least 0'),
+        ('--seed', '-1', 'must be at least 0'),
+        ('--empty-ratio', '1.5', 'must be from 0 to 1'),
+    ],
+)
 def test_invalid_arguments(make_shapes, tmp_path, capsys, option, value, message):
     with pytest.raises(SystemExit):
         write(make_shapes, tmp_path / 'shapes', option, value)

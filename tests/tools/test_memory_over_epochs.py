@@ -24,7 +24,8 @@ def read(folder: Path, **kwargs) -> CocoDataset:
         data_prefix=dict(img='images/'),
         metainfo=dict(classes=('cat', 'dog')),
         pipeline=[],
-        **kwargs)
+        **kwargs,
+    )
 
 
 def test_dataset(tool, tmp_path):
@@ -62,7 +63,8 @@ def test_reading_all_images(tool, tmp_path, serialize):
         batch_size=100,
         num_workers=2,
         collate_fn=len,
-        multiprocessing_context='fork')
+        multiprocessing_context='fork',
+    )
     usages: List[int] = []
     for i, _ in enumerate(loader):
         if i in (7, 79):
@@ -75,10 +77,23 @@ def test_training(tool, tiny_cfg, tmp_path, capsys):
     """With workers that stay from epoch to epoch."""
     tiny_cfg.train_dataloader.persistent_workers = True
     tiny_cfg.dump(tmp_path / 'tiny.py')
-    usages = tool.main([
-        str(tmp_path / 'tiny.py'), '--images', '2000', '--objects', '5', '--epochs', '4', '--iterations', '4',
-        '--batch', '2', '--size', '64'
-    ])
+    usages = tool.main(
+        [
+            str(tmp_path / 'tiny.py'),
+            '--images',
+            '2000',
+            '--objects',
+            '5',
+            '--epochs',
+            '4',
+            '--iterations',
+            '4',
+            '--batch',
+            '2',
+            '--size',
+            '64',
+        ]
+    )
     output = capsys.readouterr().out
     assert len(usages) == 4 and all(min(usage) > 1e6 for usage in usages)
     assert usages[3].workers - usages[1].workers < 10e6
@@ -86,16 +101,24 @@ def test_training(tool, tiny_cfg, tmp_path, capsys):
     assert usages[3].trainer - usages[1].trainer < 50e6
     assert 'wrote 2000 images with 5 objects each' in output and 'loaded 2000 images in ' in output
     assert [line.split(' | ')[0] for line in output.splitlines() if line.startswith('| ')] == [
-        '| epoch', '| ---', '| 1', '| 2', '| 3', '| 4'
+        '| epoch',
+        '| ---',
+        '| 1',
+        '| 2',
+        '| 3',
+        '| 4',
     ]
     assert 'growth from epoch 2 on: ' in output
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--epochs', '2'], '--epochs: 2: must be at least 3'),
-    (['--workers', '0'], '--workers: 0: must be at least 1'),
-    (['--threads', '0'], '--threads: 0: must be at least 1'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--epochs', '2'], '--epochs: 2: must be at least 3'),
+        (['--workers', '0'], '--workers: 0: must be at least 1'),
+        (['--threads', '0'], '--threads: 0: must be at least 1'),
+    ],
+)
 def test_invalid_arguments(tool, repo, capsys, arguments, message):
     with pytest.raises(SystemExit):
         tool.main([str(repo / 'configs/thundernet/snet49_shapes.py'), *arguments])

@@ -4,10 +4,13 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['mmthunder/sums.py', '--timeout', '0'], '--timeout 0: must be at least 1'),
-    (['mmthunder/sums.py'], 'mmthunder is not in the current folder'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['mmthunder/sums.py', '--timeout', '0'], '--timeout 0: must be at least 1'),
+        (['mmthunder/sums.py'], 'mmthunder is not in the current folder'),
+    ],
+)
 def test_invalid_arguments(load_tool, tmp_path, monkeypatch, capsys, arguments, message):
     pytest.importorskip('cosmic_ray', reason='needs requirements/mutation.txt')
     monkeypatch.chdir(tmp_path)
@@ -38,7 +41,7 @@ def test_command(repo, tmp_path):
         'tests/test_sums.py': 'from mmthunder.sums import add\n\n\ndef test_add():\n    assert add(2, 2) == 4\n',
         'configs/empty.py': '',
         'tools/empty.py': '',
-        'pyproject.toml': ''
+        'pyproject.toml': '',
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

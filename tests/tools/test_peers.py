@@ -52,7 +52,7 @@ def find_things(detector: SingleStageDetector, image: np.ndarray) -> None:
     # The image sets the statistics, without which the features of random weights fade to nothing.
     for module in detector.modules():
         if isinstance(module, _BatchNorm):
-            module.momentum = 1.
+            module.momentum = 1.0
     head = detector.bbox_head
     batch = torch.from_numpy(np.stack((image, image[:, ::-1])))
     with torch.no_grad():
@@ -61,13 +61,13 @@ def find_things(detector: SingleStageDetector, image: np.ndarray) -> None:
     yolox = hasattr(head, 'multi_level_conv_obj')
     for conv in head.multi_level_conv_cls if yolox else head.rtm_cls:
         nn.init.normal_(conv.weight, std=0.25, generator=generator)
-        nn.init.constant_(conv.bias, -2.)
+        nn.init.constant_(conv.bias, -2.0)
     for conv in head.multi_level_conv_reg if yolox else head.rtm_reg:
         nn.init.normal_(conv.weight, std=0.1, generator=generator)
         nn.init.constant_(conv.bias, 0.5)
     for conv in head.multi_level_conv_obj if yolox else ():
         nn.init.normal_(conv.weight, std=0.5, generator=generator)
-        nn.init.constant_(conv.bias, 3.)
+        nn.init.constant_(conv.bias, 3.0)
 
 
 @pytest.mark.parametrize('name', ['yolox_tiny', 'rtmdet_tiny'])
@@ -75,10 +75,10 @@ def test_single_stage(peers, exported, image, name):
     """What the exported graph finds is what mmdet's test_step finds."""
     detector = peers.build_mmdet(name, score_thr=0.3, cfg_options=SMALL)
     find_things(detector, image)
-    meta = dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1., 1.), img_id=0)
+    meta = dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1.0, 1.0), img_id=0)
     inputs = torch.from_numpy(image).permute(2, 0, 1)
     with torch.no_grad():
-        result, = detector.test_step(dict(inputs=[inputs], data_samples=[DetDataSample(metainfo=meta)]))
+        (result,) = detector.test_step(dict(inputs=[inputs], data_samples=[DetDataSample(metainfo=meta)]))
     expected = Detections(*(result.pred_instances[key].numpy() for key in ('bboxes', 'scores', 'labels')))
     assert len(expected.scores) > 20 and expected.scores.std() > 0.02 and len(set(expected.labels.tolist())) > 5
     if name == 'rtmdet_tiny':
@@ -98,7 +98,7 @@ def test_torchvision(peers, peer_graphs, image):
     detector = peers.build_torchvision('ssdlite320_mobilenet_v3_large', 320, None)
     with torch.no_grad():
         found = peer_graphs.TorchvisionGraph(detector)(torch.from_numpy(image)[None])
-        expected, = detector([torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 255])
+        (expected,) = detector([torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 255])
     assert len(found[0]) > 10
     for value, key in zip(found, ('boxes', 'scores', 'labels')):
         torch.testing.assert_close(value, expected[key])

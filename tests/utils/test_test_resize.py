@@ -17,8 +17,9 @@ def test_finds():
     assert find_test_resize(wrapped) == RESIZE
 
 
-@pytest.mark.parametrize('pipeline', [(), (RESIZE, RESIZE), (dict(type='Resize', scale=0.5), ),
-                                      (dict(type='Resize', scale_factor=0.5), )])
+@pytest.mark.parametrize(
+    'pipeline', [(), (RESIZE, RESIZE), (dict(type='Resize', scale=0.5),), (dict(type='Resize', scale_factor=0.5),)]
+)
 def test_refuses(pipeline):
     with pytest.raises(ValueError, match=r'Resize steps .* exactly one with scale=\(width, height\)'):
         find_test_resize(config(*pipeline))

@@ -52,12 +52,12 @@ def test_interrupted_between_the_renames(tmp_path, monkeypatch):
 
 
 def test_one_file_is_always_there(tmp_path, monkeypatch):
-    write(tmp_path, 'old', ('index', ))
+    write(tmp_path, 'old', ('index',))
 
     def interrupted(source: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, 'replace', interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path, 'new', ('index', ))
+        write(tmp_path, 'new', ('index',))
     assert texts(tmp_path) == dict(index='old')

@@ -66,7 +66,7 @@ def let_pass(detector: TwoStageDetector, call: Callable[[], list], objects: int)
     """
     cfg = detector.roi_head.test_cfg
     usual = copy.copy(cfg)
-    cfg.update(score_thr=0., nms=None, max_per_img=objects)  # without NMS, the best
+    cfg.update(score_thr=0.0, nms=None, max_per_img=objects)  # without NMS, the best
     lowest = min(sample.pred_instances.scores.min().item() for sample in call())
     cfg.update(usual)
     set_score_thr(detector, float(np.nextafter(np.float32(lowest), np.float32(0))))
@@ -117,14 +117,17 @@ def cases_of(axes: Dict[str, List[int]], base: List[int], modes: List[str]) -> L
     """List the cases: along each axis, the others at their base, and each case once."""
     base_case = Case('', *base)
     cases = [
-        base_case._replace(mode=mode, **{axis: value}) for mode in modes for axis, values in axes.items()
+        base_case._replace(mode=mode, **{axis: value})
+        for mode in modes
+        for axis, values in axes.items()
         for value in values
     ]
     return list(dict.fromkeys(cases))
 
 
-def table(results: Dict[Case, Optional[Growth]], axes: Dict[str, List[int]], base: List[int],
-          modes: List[str]) -> List[List[str]]:
+def table(
+    results: Dict[Case, Optional[Growth]], axes: Dict[str, List[int]], base: List[int], modes: List[str]
+) -> List[List[str]]:
     """Arrange the results as rows, the head first: one row for each value of an axis."""
     rows = [['batch', 'px', 'objects', *(f'{mode}: {unit}' for mode in modes for unit in ('peak MB', 'ms an image'))]]
     for axis, values in axes.items():
@@ -154,8 +157,9 @@ def write_csv(results: Dict[Case, Optional[Growth]], path: Path) -> None:
             writer.writerow([*case, *numbers])
 
 
-def plot(results: Dict[Case, Optional[Growth]], axes: Dict[str, List[int]], base: List[int], modes: List[str],
-         path: Path) -> None:
+def plot(
+    results: Dict[Case, Optional[Growth]], axes: Dict[str, List[int]], base: List[int], modes: List[str], path: Path
+) -> None:
     """Draw a panel of memory and one of time for each axis."""
     figure, panels = plt.subplots(2, len(axes), figsize=(4 * len(axes), 6), sharex='col', sharey='row', squeeze=False)
     for column, (axis, values) in enumerate(axes.items()):
@@ -184,15 +188,28 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config', type=config_with(*TWO_STAGES), help='config of a two-stage detector')
     parser.add_argument('--batch', type=at_least(1), nargs='+', default=[1, 2, 4, 8, 16], help='images of a batch')
-    parser.add_argument('--sizes', type=at_least(1), nargs='+', default=[160, 224, 320, 480, 640], dest='size',
-                        help='sides of the images, in pixels')
-    parser.add_argument('--objects', type=at_least(1), nargs='+', default=[1, 10, 50, 100, 500],
-                        help='objects of an image')
-    parser.add_argument('--base', type=at_least(1), nargs=3, metavar=('BATCH', 'SIZE', 'OBJECTS'),
-                        help="what does not vary; by default 4 images of the config's test size with 10 objects each")
+    parser.add_argument(
+        '--sizes',
+        type=at_least(1),
+        nargs='+',
+        default=[160, 224, 320, 480, 640],
+        dest='size',
+        help='sides of the images, in pixels',
+    )
+    parser.add_argument(
+        '--objects', type=at_least(1), nargs='+', default=[1, 10, 50, 100, 500], help='objects of an image'
+    )
+    parser.add_argument(
+        '--base',
+        type=at_least(1),
+        nargs=3,
+        metavar=('BATCH', 'SIZE', 'OBJECTS'),
+        help="what does not vary; by default 4 images of the config's test size with 10 objects each",
+    )
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES, help='what to measure')
-    parser.add_argument('--device', type=torch_device, default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='what computes')
+    parser.add_argument(
+        '--device', type=torch_device, default='cuda' if torch.cuda.is_available() else 'cpu', help='what computes'
+    )
     parser.add_argument('--threads', type=at_least(1), default=2, help='threads of torch')
     parser.add_argument('--rounds', type=at_least(1), default=10, help='steps that are timed')
     parser.add_argument('--warmup', type=at_least(1), default=2, help='steps before them')
@@ -221,8 +238,10 @@ def main(argv: Optional[List[str]] = None) -> None:
                 print(f'failed: {type(error).__name__}: {reason}')
                 results[case] = None
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else cpu_name()
-    print(f'\n{Path(config).stem}; {name}; torch {torch.__version__}; {args.threads} thread(s); median and 10th '
-          f'to 90th percentile of {args.rounds} steps after {args.warmup}\n')
+    print(
+        f'\n{Path(config).stem}; {name}; torch {torch.__version__}; {args.threads} thread(s); median and 10th '
+        f'to 90th percentile of {args.rounds} steps after {args.warmup}\n'
+    )
     print(markdown(table(results, axes, base, args.modes)))
     if args.csv:
         write_csv(results, args.csv)

@@ -62,7 +62,7 @@ def package_versions(packages: Sequence[str]) -> str:
 def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callable[[], object]:
     """Make a call of mmdet's ``test_step`` on images (3, H, W) in uint8."""
     height, width = images[0].shape[-2:]
-    meta = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1., 1.), img_id=0)
+    meta = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0), img_id=0)
 
     def call() -> object:
         samples = [DetDataSample(metainfo=meta) for _ in images]
@@ -71,8 +71,9 @@ def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callabl
     return call
 
 
-def file_calls(paths: Sequence[str], backends: Sequence[str], threads: int, size: Tuple[int, int],
-               batch: int) -> Dict[Tuple[str, str], Callable[[], object]]:
+def file_calls(
+    paths: Sequence[str], backends: Sequence[str], threads: int, size: Tuple[int, int], batch: int
+) -> Dict[Tuple[str, str], Callable[[], object]]:
     """Make calls of exported files.
 
     Args:
@@ -128,9 +129,9 @@ def time_rounds(calls: Dict[str, Callable[[], object]], rounds: int, warmup: int
     return times
 
 
-def markdown(times: Dict[str, List[float]],
-             references: Sequence[str],
-             extra: Optional[Dict[str, Dict[str, str]]] = None) -> str:
+def markdown(
+    times: Dict[str, List[float]], references: Sequence[str], extra: Optional[Dict[str, Dict[str, str]]] = None
+) -> str:
     """Tabulate medians, the spread from the 10th to the 90th percentile, and ratios.
 
     Args:
@@ -147,11 +148,17 @@ def markdown(times: Dict[str, List[float]],
     lines = [' | '.join(head), ' | '.join('---' for _ in head)]
     for name, values in times.items():
         low, high = np.percentile(values, (10, 90))
-        lines.append(' | '.join([
-            name, f'{statistics.median(values):.1f}', f'{low:.1f}-{high:.1f}',
-            *(f'{median_ratio(values, times[reference]):.2f}x' for reference in references),
-            *(column.get(name, '') for column in extra.values())
-        ]))
+        lines.append(
+            ' | '.join(
+                [
+                    name,
+                    f'{statistics.median(values):.1f}',
+                    f'{low:.1f}-{high:.1f}',
+                    *(f'{median_ratio(values, times[reference]):.2f}x' for reference in references),
+                    *(column.get(name, '') for column in extra.values()),
+                ]
+            )
+        )
     return '\n'.join(f'| {line} |' for line in lines)
 
 
@@ -174,22 +181,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+', help='configs to time')
     parser.add_argument('--checkpoint', help='weights, where there is one config')
-    parser.add_argument('--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=['eager'],
-                        help='what runs the models')
-    parser.add_argument('--size', type=at_least(32),
-                        help="side of the images, in pixels; each config's own if not given")
+    parser.add_argument(
+        '--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=['eager'], help='what runs the models'
+    )
+    parser.add_argument(
+        '--size', type=at_least(32), help="side of the images, in pixels; each config's own if not given"
+    )
     parser.add_argument('--batch', type=at_least(1), default=1, help='images of a call')
     parser.add_argument('--threads', type=at_least(1), default=1, help='threads')
     parser.add_argument('--rounds', type=at_least(1), default=50, help='rounds that count')
     parser.add_argument('--warmup', type=at_least(0), default=5, help='rounds before them')
     parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
-    parser.add_argument('--peers', nargs='*', choices=PEERS, default=TORCHVISION, metavar='PEER',
-                        help=f'detectors to time beside them: {", ".join(PEERS)}')
-    parser.add_argument('--files', nargs='*', default=[], metavar='FILE',
-                        help='exported detectors to time beside them: .onnx, or .xml of OpenVINO')
-    parser.add_argument('--references', nargs='*', metavar='MODEL',
-                        help='configs, peers or files to give ratios to, as they are called in the table; by default '
-                        'all peers')
+    parser.add_argument(
+        '--peers',
+        nargs='*',
+        choices=PEERS,
+        default=TORCHVISION,
+        metavar='PEER',
+        help=f'detectors to time beside them: {", ".join(PEERS)}',
+    )
+    parser.add_argument(
+        '--files',
+        nargs='*',
+        default=[],
+        metavar='FILE',
+        help='exported detectors to time beside them: .onnx, or .xml of OpenVINO',
+    )
+    parser.add_argument(
+        '--references',
+        nargs='*',
+        metavar='MODEL',
+        help='configs, peers or files to give ratios to, as they are called in the table; by default all peers',
+    )
     parser.add_argument('--csv', help='file for the medians and percentiles')
     args = parser.parse_args()
     references = list(args.peers) if args.references is None else args.references
@@ -220,6 +243,7 @@ def main() -> None:
         if exported:
             # Not above, since timing in eager mode needs no onnx.
             from exported import count_macs, exported_calls, to_graph
+
             graphs = {Path(config).stem: to_graph(detector) for config, detector in detectors.items()}
     except (OSError, ImportError, ValueError, NotImplementedError) as error:
         parser.error(str(error))
@@ -263,9 +287,11 @@ def main() -> None:
     pixels = ', '.join(f'{width}x{height}' for height, width in images)
     versions = package_versions(['torch', 'torchvision', 'mmdet', *exported])
     peak = 2e-6 * GEMM_SIDE**3 / statistics.median(gemm)
-    print(f'{cpu_name()}; {versions}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
-          f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
-          f'{peak:.0f} GFLOP/s')
+    print(
+        f'{cpu_name()}; {versions}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
+        f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
+        f'{peak:.0f} GFLOP/s'
+    )
     for backend in args.backends:
         of_backend = {name: times[name, backend] for name in names if (name, backend) in times}
         shown = [name for name in references if name in of_backend]
@@ -274,7 +300,8 @@ def main() -> None:
             extra['MMACs'] = {name: f'{macs[name] / 1e6:.0f}' for name in macs}
             extra['share of the peak'] = {
                 name: f'{median_ratio(gemm, values) * macs[name] / GEMM_SIDE**3:.0%}'
-                for name, values in of_backend.items() if name in macs
+                for name, values in of_backend.items()
+                if name in macs
             }
         if backend == 'onnxruntime' and 'openvino' in args.backends:
             extra['ratio to OpenVINO'] = {

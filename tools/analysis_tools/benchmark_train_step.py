@@ -34,9 +34,8 @@ def random_batch(model: torch.nn.Module, batch: int, size: int, objects: int) ->
         dict: ``inputs``, images of noise (3, size, size) in uint8, and ``data_samples``.
     """
     return demo_mm_inputs(
-        batch, [[3, size, size]] * batch,
-        num_items=[objects] * batch,
-        num_classes=model.roi_head.bbox_head.num_classes)
+        batch, [[3, size, size]] * batch, num_items=[objects] * batch, num_classes=model.roi_head.bbox_head.num_classes
+    )
 
 
 def train_call(model: torch.nn.Module, data: dict) -> Callable[[], object]:
@@ -80,11 +79,13 @@ def main() -> None:
     data = random_batch(model, args.batch, args.size, args.objects)
     calls = {
         f'train_step of {Path(args.config).stem}': train_call(model, data),
-        'feature network': feature_call(model, data)
+        'feature network': feature_call(model, data),
     }
     times = time_rounds(calls, args.rounds, args.warmup)
-    print(f'{cpu_name()}; torch {torch.__version__}; {args.threads} thread(s), batch {args.batch}, {args.size} px, '
-          f'{args.rounds} rounds after {args.warmup}\n')
+    print(
+        f'{cpu_name()}; torch {torch.__version__}; {args.threads} thread(s), batch {args.batch}, {args.size} px, '
+        f'{args.rounds} rounds after {args.warmup}\n'
+    )
     print(markdown(times, ['feature network']))
 
 

@@ -34,7 +34,7 @@ PARTS = {
     'RPN': 'rpn_head',
     'SAM': 'sam',
     'RoI sampling': 'roi_head.bbox_roi_extractor',
-    'head': 'roi_head'
+    'head': 'roi_head',
 }
 # Part: (multiply-adds, parameters); 'total' is among the parts.
 Complexity = Dict[str, Tuple[int, int]]
@@ -69,10 +69,12 @@ def count_macs(module: nn.Module, inputs: Tensor) -> Counter[str]:
     analyzer = FlopAnalyzer(module, inputs).set_op_handle('aten::grid_sampler', sampling_macs)
     analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counted = ('conv', 'linear', 'addmm', 'matmul', 'bmm', 'grid_sampler')
-    return Counter({
-        name: sum(operators[operator] for operator in counted)
-        for name, operators in analyzer.by_module_and_operator().items()
-    })
+    return Counter(
+        {
+            name: sum(operators[operator] for operator in counted)
+            for name, operators in analyzer.by_module_and_operator().items()
+        }
+    )
 
 
 class Classifier(nn.Module):
@@ -167,16 +169,16 @@ def detector_complexity(cfg: Config, size: Optional[Tuple[int, int]] = None) -> 
         ValueError: If the config's model has no RPN or RoI head.
     """
     if not {'rpn_head', 'roi_head'} <= set(cfg.model):
-        raise ValueError(f'{cfg.filename}: {cfg.model.type} has no rpn_head and roi_head; give configs of two-stage '
-                         'detectors')
+        raise ValueError(
+            f'{cfg.filename}: {cfg.model.type} has no rpn_head and roi_head; give configs of two-stage detectors'
+        )
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     detector = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
     network = GivenProposals(detector, cfg.model.test_cfg.rpn.max_per_img)
     macs = count_macs(network, torch.zeros(1, 3, *(size or image_size(cfg))))
     params = parameter_count(detector)
     counts = {
-        part: (macs[f'detector.{name}'], params[name])
-        for part, name in PARTS.items() if f'detector.{name}' in macs
+        part: (macs[f'detector.{name}'], params[name]) for part, name in PARTS.items() if f'detector.{name}' in macs
     }
     sampling = counts['RoI sampling']
     counts['head'] = tuple(whole - part for whole, part in zip(counts['head'], sampling))
@@ -201,11 +203,15 @@ def table(cfgs: List[Config], size: Optional[Tuple[int, int]] = None) -> List[Li
         height, width = size or image_size(cfg)
         counts = detector_complexity(cfg, (height, width))
         macs, params = zip(*(counts.get(part, (0, 0)) for part in parts))
-        rows.append([
-            Path(cfg.filename).stem, f'{width}x{height}',
-            str(cfg.model.test_cfg.rpn.max_per_img), *(f'{value / 1e6:.1f}' for value in macs),
-            *(f'{value / 1e6:.3f}' for value in params)
-        ])
+        rows.append(
+            [
+                Path(cfg.filename).stem,
+                f'{width}x{height}',
+                str(cfg.model.test_cfg.rpn.max_per_img),
+                *(f'{value / 1e6:.1f}' for value in macs),
+                *(f'{value / 1e6:.3f}' for value in params),
+            ]
+        )
     return rows
 
 
@@ -218,8 +224,12 @@ def main(args: Optional[List[str]] = None) -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+', help='configs of two-stage detectors')
-    parser.add_argument('--size', type=at_least(1), nargs='+', help='side of the image, or height and width, in '
-                        "pixels; without it the config's test size")
+    parser.add_argument(
+        '--size',
+        type=at_least(1),
+        nargs='+',
+        help="side of the image, or height and width, in pixels; without it the config's test size",
+    )
     parser.add_argument('--csv', type=Path, help='file to write the table to as CSV')
     options = parser.parse_args(args)
     if options.size and len(options.size) > 2:

@@ -38,14 +38,15 @@ def to_graph(detector: nn.Module) -> nn.Module:
 def _torchvision_to_onnx(graph: TorchvisionGraph, images: Tensor, path: Path) -> onnx.ModelProto:
     """Export a detector of torchvision, with the exporter that its post-processing needs."""
     # The exporter of torch.export does not take its boolean indexing (torchvision issue 9306).
-    torch.onnx.export(graph, (images, ), path, dynamo=False, opset_version=OPSET, input_names=['images'])
+    torch.onnx.export(graph, (images,), path, dynamo=False, opset_version=OPSET, input_names=['images'])
     model = onnx.load(path)
     pad_depthwise(model)
     return model
 
 
-def exported_calls(graph: nn.Module, images: np.ndarray, backends: Sequence[str],
-                   threads: int) -> Dict[str, Callable[[], object]]:
+def exported_calls(
+    graph: nn.Module, images: np.ndarray, backends: Sequence[str], threads: int
+) -> Dict[str, Callable[[], object]]:
     """Export a detector and make one call for each backend.
 
     Args:

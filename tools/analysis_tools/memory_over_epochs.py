@@ -82,8 +82,10 @@ class UsageHook(Hook):
         if self.end_of_epoch(runner.train_dataloader, batch_idx):
             workers = [proportional_bytes(process.pid) for process in multiprocessing.active_children()]
             self.usages.append(Usage(proportional_bytes(), sum(workers)))
-            print(f'epoch {runner.epoch + 1} of {runner.max_epochs}: trainer {self.usages[-1].trainer / 1e6:.0f} MB, '
-                  f'{len(workers)} workers {self.usages[-1].workers / 1e6:.0f} MB')
+            print(
+                f'epoch {runner.epoch + 1} of {runner.max_epochs}: trainer {self.usages[-1].trainer / 1e6:.0f} MB, '
+                f'{len(workers)} workers {self.usages[-1].workers / 1e6:.0f} MB'
+            )
 
 
 def write_dataset(folder: Path, images: int, objects: int, classes: Sequence[str]) -> int:
@@ -114,13 +116,15 @@ def write_dataset(folder: Path, images: int, objects: int, classes: Sequence[str
             bbox=[x, y, w, h],
             area=w * h,
             iscrowd=0,
-            segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]])
+            segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
+        )
         for number, ((x, y), (w, h), label) in enumerate(zip(corners.tolist(), sides.tolist(), labels))
     ]
     content = dict(
         images=[dict(id=i, file_name=f'{i % FILES}.jpg', width=WIDTH, height=HEIGHT) for i in range(images)],
         annotations=annotations,
-        categories=[dict(id=i + 1, name=name) for i, name in enumerate(classes)])
+        categories=[dict(id=i + 1, name=name) for i, name in enumerate(classes)],
+    )
     return (folder / 'annotations.json').write_text(json.dumps(content))
 
 
@@ -132,7 +136,7 @@ def prepare(cfg: Config, folder: Path, args: argparse.Namespace) -> None:
         folder (Path): The data set's folder.
         args (argparse.Namespace): The command line.
     """
-    (_, dataset), = base_dataset_cfgs(cfg.train_dataloader.dataset)
+    ((_, dataset),) = base_dataset_cfgs(cfg.train_dataloader.dataset)
     dataset.update(data_root=f'{folder}/', ann_file='annotations.json', data_prefix=dict(img='images/'))
     for step in dataset.pipeline:
         if step.type == 'Resize':
@@ -198,11 +202,15 @@ def main(argv: Optional[List[str]] = None) -> List[Usage]:
         runner.register_hook(hook)
         runner.train()
     usages = hook.usages
-    print(f'\n{Path(cfg.filename).stem}; {cpu_name()}; torch {torch.__version__}; {args.images} images with '
-          f'{args.objects} objects; {args.workers} workers; epochs of {args.iterations} x {args.batch} images\n')
+    print(
+        f'\n{Path(cfg.filename).stem}; {cpu_name()}; torch {torch.__version__}; {args.images} images with '
+        f'{args.objects} objects; {args.workers} workers; epochs of {args.iterations} x {args.batch} images\n'
+    )
     rows = [['epoch', 'trainer, MB', 'workers, MB', 'all, MB']]
-    rows += [[str(epoch), *(f'{number / 1e6:.1f}' for number in (*usage, sum(usage)))]
-             for epoch, usage in enumerate(usages, 1)]
+    rows += [
+        [str(epoch), *(f'{number / 1e6:.1f}' for number in (*usage, sum(usage)))]
+        for epoch, usage in enumerate(usages, 1)
+    ]
     print(markdown(rows))
     slope = np.polyfit(range(1, len(usages)), [sum(usage) / 1e6 for usage in usages[1:]], 1)[0]
     print(f'\ngrowth from epoch 2 on: {slope:+.1f} MB an epoch (least squares)')

@@ -27,7 +27,7 @@ class TorchvisionGraph(nn.Module):
 
     def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """Detect objects in one image, (1, H, W, 3), uint8 and BGR: boxes (K, 4), scores (K, ), labels (K, )."""
-        result, = self.detector([images[0].permute(2, 0, 1).flip(0).to(torch.float32) / 255])
+        (result,) = self.detector([images[0].permute(2, 0, 1).flip(0).to(torch.float32) / 255])
         return result['boxes'], result['scores'], result['labels']
 
 
@@ -72,5 +72,6 @@ class SingleStageGraph(nn.Module):
             scores = scores * (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdim=True)
         cfg = head.test_cfg
         # YOLOX's config has no limit; RTMDet's is 300.
-        return select_detections(boxes, scores.transpose(1, 2), cfg.score_thr, cfg.nms.iou_threshold,
-                                 cfg.get('max_per_img', 300))
+        return select_detections(
+            boxes, scores.transpose(1, 2), cfg.score_thr, cfg.nms.iou_threshold, cfg.get('max_per_img', 300)
+        )

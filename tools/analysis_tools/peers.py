@@ -17,7 +17,8 @@ TORCHVISION = ('ssdlite320_mobilenet_v3_large', 'fasterrcnn_mobilenet_v3_large_3
 MMDET = dict(
     yolox_nano='yolox/yolox_nano_8xb8-300e_coco.py',
     yolox_tiny='yolox/yolox_tiny_8xb8-300e_coco.py',
-    rtmdet_tiny='rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    rtmdet_tiny='rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+)
 
 
 def build_torchvision(name: str, size: int, score_thr: Optional[float]) -> nn.Module:

@@ -85,7 +85,7 @@ def main() -> None:
         detector = load_detector(args.config, args.checkpoint)
         if not isinstance(detector, TwoStageDetector):
             parser.error(f'{args.config} has a {type(detector).__name__}; give the config of a two-stage detector')
-        image, = check_images(detector.cfg, args.image and [args.image], 1)
+        (image,) = check_images(detector.cfg, args.image and [args.image], 1)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     steps = get_test_pipeline_cfg(detector.cfg)
@@ -96,9 +96,11 @@ def main() -> None:
         found = len(calls['test_step']()[0].pred_instances)
         times = time_rounds(calls, args.rounds, args.warmup)
     height, width = data['inputs'].shape[1:]
-    print(f'{cpu_name()}; {package_versions(["torch", "mmdet"])}; {args.threads} thread(s), {width}x{height} px, '
-          f'{found} detections, {args.rounds} rounds after {args.warmup}\n\n'
-          f'{markdown(times, [BARE])}')
+    print(
+        f'{cpu_name()}; {package_versions(["torch", "mmdet"])}; {args.threads} thread(s), {width}x{height} px, '
+        f'{found} detections, {args.rounds} rounds after {args.warmup}\n\n'
+        f'{markdown(times, [BARE])}'
+    )
 
 
 if __name__ == '__main__':

@@ -43,13 +43,13 @@ class Axis(NamedTuple):
     name: str
     values: Tuple[int, ...]
     key: Optional[str] = None
-    score_thr: float = 1.
+    score_thr: float = 1.0
 
 
 IMAGE = Axis('image side, px', (224, 320, 416, 512, 640))
 PROPOSALS = Axis('proposals', (50, 100, 200, 500, 1000), 'model.test_cfg.rpn.max_per_img')
 CLASSES = Axis('classes', (1, 20, 80, 300, 1000), 'model.roi_head.bbox_head.num_classes')
-CROWDED = CLASSES._replace(name='classes, all boxes in NMS', score_thr=0.)
+CROWDED = CLASSES._replace(name='classes, all boxes in NMS', score_thr=0.0)
 THREADS = Axis('threads', (1, 2))
 AXES = dict(image=IMAGE, proposals=PROPOSALS, classes=CLASSES, crowded=CROWDED, threads=THREADS)
 TICKS = (5, 10, 20, 50, 100, 200, 500, 1000)
@@ -57,8 +57,9 @@ TICKS = (5, 10, 20, 50, 100, 200, 500, 1000)
 Key = Tuple[str, int, str]
 
 
-def variant_calls(config: str, axis: Axis, value: int, size: int,
-                  backends: Sequence[str]) -> Dict[str, Callable[[], object]]:
+def variant_calls(
+    config: str, axis: Axis, value: int, size: int, backends: Sequence[str]
+) -> Dict[str, Callable[[], object]]:
     """Build one variant of the detector.
 
     Args:
@@ -93,6 +94,7 @@ def variant_calls(config: str, axis: Axis, value: int, size: int,
     if exported:
         # Timing in eager mode needs no onnx.
         from exported import exported_calls, to_graph
+
         calls.update(exported_calls(to_graph(detector), images, exported, threads))
     return calls
 
@@ -100,8 +102,11 @@ def variant_calls(config: str, axis: Axis, value: int, size: int,
 def write_table(medians: Dict[Key, float], axes: Sequence[Axis], backends: Sequence[str], path: Path) -> str:
     """Write the medians as CSV, a row for each value of each axis; return them as Markdown."""
     head = ['', '', *(f'{backend}, ms' for backend in backends)]
-    rows = [[axis.name, str(value), *(f'{medians[axis.name, value, backend]:.1f}' for backend in backends)]
-            for axis in axes for value in axis.values]
+    rows = [
+        [axis.name, str(value), *(f'{medians[axis.name, value, backend]:.1f}' for backend in backends)]
+        for axis in axes
+        for value in axis.values
+    ]
     with open(path, 'w', newline='') as f:
         writer = csv.writer(f)
         writer.writerow(['varied', 'value', *(f'{backend}_ms' for backend in backends)])
@@ -114,8 +119,9 @@ def plot(medians: Dict[Key, float], axes: Sequence[Axis], backends: Sequence[str
     figure, panels = plt.subplots(1, len(axes), figsize=(3.4 * len(axes), 3.4), sharey=True, squeeze=False)
     for panel, axis in zip(panels[0], axes):
         for backend in backends:
-            panel.plot(axis.values, [medians[axis.name, value, backend] for value in axis.values], marker='o',
-                       label=backend)
+            panel.plot(
+                axis.values, [medians[axis.name, value, backend] for value in axis.values], marker='o', label=backend
+            )
         panel.set_xlabel(axis.name)
         panel.set_xscale('log')
         panel.set_xticks(axis.values, axis.values)
@@ -136,10 +142,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config', help='config of the detector')
     parser.add_argument('--axes', nargs='+', choices=AXES, default=list(AXES), help='what varies; by default all')
-    parser.add_argument('--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=ONNX_BACKENDS,
-                        help='what runs it')
-    parser.add_argument('--size', type=at_least(32), default=320,
-                        help='side of the image where that does not vary, in pixels')
+    parser.add_argument(
+        '--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=ONNX_BACKENDS, help='what runs it'
+    )
+    parser.add_argument(
+        '--size', type=at_least(32), default=320, help='side of the image where that does not vary, in pixels'
+    )
     parser.add_argument('--rounds', type=at_least(1), default=30, help='rounds that count')
     parser.add_argument('--warmup', type=at_least(0), default=3, help='rounds before them')
     parser.add_argument('--output', default='sweep', help='path of the tables and the plot, without suffix')
@@ -165,8 +173,10 @@ def main() -> None:
     medians = {key: statistics.median(values) for key, values in times.items()}
     table = write_table(medians, axes, args.backends, output.with_suffix('.csv'))
     plot(medians, axes, args.backends, output.with_suffix('.png'))
-    text = (f'{Path(args.config).stem}, {args.size} px, one thread where nothing else is said; {cpu_name()}, '
-            f'{args.rounds} rounds after {args.warmup}\n\n{table}')
+    text = (
+        f'{Path(args.config).stem}, {args.size} px, one thread where nothing else is said; {cpu_name()}, '
+        f'{args.rounds} rounds after {args.warmup}\n\n{table}'
+    )
     output.with_suffix('.md').write_text(text)
     print(f'{text}\n{output}.md, {output}.csv, {output}.png')
 

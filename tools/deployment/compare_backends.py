@@ -43,8 +43,11 @@ def build_evaluator(cfg: Config, dataset: BaseDataset, count: int) -> Evaluator:
 def compare(args: argparse.Namespace) -> None:
     """Run everything on the test set and print the table."""
     detector = load_detector(args.config, args.checkpoint, args.cfg_options)
-    exported = {(model, backend): Detector(model, backend, args.threads) for model in args.models
-                for backend in (args.backends if model.endswith('.onnx') else [None])}
+    exported = {
+        (model, backend): Detector(model, backend, args.threads)
+        for model in args.models
+        for backend in (args.backends if model.endswith('.onnx') else [None])
+    }
     cfg = detector.cfg
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     greedy = use_greedy_nms(detector)
@@ -59,7 +62,7 @@ def compare(args: argparse.Namespace) -> None:
     agreements = {name: Agreement() for name in calls}
     bar = ProgressBar(count, file=sys.stderr)
     for i in range(count):
-        image, = check_images(cfg, [dataset.get_data_info(i)['img_path']], 1)
+        (image,) = check_images(cfg, [dataset.get_data_info(i)['img_path']], 1)
         results = {name: call(image) for name, call in calls.items()}
         sample = dataset[i]['data_samples']
         for name, detections in results.items():
@@ -72,13 +75,21 @@ def compare(args: argparse.Namespace) -> None:
     scores = {name: evaluator.evaluate(count) for name, evaluator in evaluators.items()}
     # As CocoMetric and VOCMetric call them; CocoMetric gives none to a detector that finds nothing.
     keys = [key for key in max(scores.values(), key=len) if key.endswith(('mAP', 'mAP_50', 'AP50'))]
-    print(f'\n{Path(args.config).stem}, {count} images of {cfg.test_dataloader.dataset.ann_file}; detections of score '
-          f'>= 0.05 of both sides, compared with "{reference}"\n')
+    print(
+        f'\n{Path(args.config).stem}, {count} images of {cfg.test_dataloader.dataset.ann_file}; detections of score '
+        f'>= 0.05 of both sides, compared with "{reference}"\n'
+    )
     header = ['', *keys, 'detections', 'without partner', 'largest box difference, px', 'largest score difference']
     print(f'| {" | ".join(header)} |\n|{" --- |" * len(header)}')
     for name, agreement in agreements.items():
-        row = [name, *(f'{scores[name].get(key, math.nan):.3f}' for key in keys), agreement.detections,
-               agreement.unmatched, f'{agreement.box_error:.4f}', f'{agreement.score_error:.1e}']
+        row = [
+            name,
+            *(f'{scores[name].get(key, math.nan):.3f}' for key in keys),
+            agreement.detections,
+            agreement.unmatched,
+            f'{agreement.box_error:.4f}',
+            f'{agreement.score_error:.1e}',
+        ]
         print(f'| {" | ".join(map(str, row))} |')
 
 
@@ -88,8 +99,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('config', help='config of the detector')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('models', nargs='*', help='files to compare: .onnx, .xml of OpenVINO, detector.json of ncnn')
-    parser.add_argument('--backends', nargs='+', choices=ONNX_BACKENDS, default=ONNX_BACKENDS,
-                        help='runtimes for .onnx files')
+    parser.add_argument(
+        '--backends', nargs='+', choices=ONNX_BACKENDS, default=ONNX_BACKENDS, help='runtimes for .onnx files'
+    )
     parser.add_argument('--limit', type=int, help='use the first images of the test set only')
     parser.add_argument('--threads', type=int, default=1, help='threads')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')

@@ -25,8 +25,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('config', help='config of the detector')
     parser.add_argument('checkpoint', nargs='?', help='its weights; random ones if left out, to measure speed')
     parser.add_argument('--output', required=True, help='folder to write')
-    parser.add_argument('--shape', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help='size that images are stretched to; by default that of the test pipeline')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size that images are stretched to; by default that of the test pipeline',
+    )
     parser.add_argument('--fp16', action='store_true', help='store the weights in 16 bits')
     parser.add_argument('--images', nargs='+', help='images to compare on; by default some of the test set')
     parser.add_argument('--count', type=int, default=4, help='how many of the test set')

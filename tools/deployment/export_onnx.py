@@ -23,14 +23,22 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('config', help='config of the detector')
     parser.add_argument('checkpoint', nargs='?', help='its weights; random ones if left out, to measure speed')
     parser.add_argument('--output', required=True, help='ONNX file to write')
-    parser.add_argument('--shape', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help='size that images are stretched to; by default that of the test pipeline')
-    parser.add_argument('--dynamic', action='store_true',
-                        help='take every height and width; always so where the test pipeline keeps proportions')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size that images are stretched to; by default that of the test pipeline',
+    )
+    parser.add_argument(
+        '--dynamic',
+        action='store_true',
+        help='take every height and width; always so where the test pipeline keeps proportions',
+    )
     parser.add_argument('--batch', default='1', help="images of a call, or 'dynamic'")
     parser.add_argument('--images', nargs='+', help='images to compare on; by default some of the test set')
     parser.add_argument('--count', type=int, default=4, help='how many of the test set')
-    parser.add_argument('--threads', type=int, help="threads of ONNX Runtime; by default its own choice")
+    parser.add_argument('--threads', type=int, help='threads of ONNX Runtime; by default its own choice')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
     args = parser.parse_args(argv)
     if args.count < 1:
@@ -42,8 +50,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     MMLogger.get_current_instance().setLevel('ERROR')
     try:
         detector = load_detector(args.config, args.checkpoint, args.cfg_options)
-        spec = InputSpec.from_config(detector.cfg, args.shape, args.dynamic,
-                                     None if args.batch == 'dynamic' else int(args.batch))
+        spec = InputSpec.from_config(
+            detector.cfg, args.shape, args.dynamic, None if args.batch == 'dynamic' else int(args.batch)
+        )
         images = check_images(detector.cfg, args.images, args.count)
         agreement = export_onnx(detector, args.output, spec, images, args.threads)
     except (OSError, ImportError, ValueError, NotImplementedError, DisagreementError) as error:
@@ -54,8 +63,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if not agreement.detections:
         print('warning: there was nothing to compare; give --images with objects', file=sys.stderr)
     if detector.roi_head.test_cfg.nms.type == 'soft_nms':
-        print('the config has soft-NMS, the graph greedy NMS of the same IoU threshold; '
-              'tools/deployment/compare_backends.py tells what that changes')
+        print(
+            'the config has soft-NMS, the graph greedy NMS of the same IoU threshold; '
+            'tools/deployment/compare_backends.py tells what that changes'
+        )
     return 0
 
 

@@ -56,8 +56,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     # OpenVINO keeps the weights beside the graph.
     files = [output] if output.suffix == '.onnx' else [output, output.with_suffix('.bin')]
     size = sum(path.stat().st_size for path in files)
-    print(f'{output}: {size / 1e6:.1f} MB (float32: {Path(args.model).stat().st_size / 1e6:.1f} MB), calibrated on '
-          f'{len(images)} images')
+    print(
+        f'{output}: {size / 1e6:.1f} MB (float32: {Path(args.model).stat().st_size / 1e6:.1f} MB), calibrated on '
+        f'{len(images)} images'
+    )
     return 0
 
 

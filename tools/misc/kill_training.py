@@ -162,7 +162,8 @@ class Training:
             step=step,
             log_size=log_size,
             partial=any(name.endswith('.pth.partial') for name in names),
-            checkpoints=frozenset(name for name in names if name.endswith('.pth')))
+            checkpoints=frozenset(name for name in names if name.endswith('.pth')),
+        )
 
     def last_checkpoint(self) -> Optional[Path]:
         """Read which checkpoint resuming starts from."""
@@ -229,7 +230,7 @@ def reach(training: Training, stage: str, step: float) -> bool:
         'log': lambda look: look.log_size != before.log_size,
         # A busy machine may let a short writing go unseen; its end is seen in any case.
         'checkpoint': lambda look: look.partial or look.checkpoints - before.checkpoints,
-        'after checkpoint': lambda look: look.checkpoints - before.checkpoints
+        'after checkpoint': lambda look: look.checkpoints - before.checkpoints,
     }
     return training.wait(begins[stage], pause=0.005)
 
@@ -262,7 +263,8 @@ class Check:
         # The best checkpoint is not to be resumed from.
         steps = {
             path: checkpoint['meta']['iter']
-            for path, checkpoint in checkpoints.items() if not path.name.startswith('best_')
+            for path, checkpoint in checkpoints.items()
+            if not path.name.startswith('best_')
         }
         problems = [f'{path}: has no {key}' for path in steps for key in COMPARED if key not in checkpoints[path]]
         last = self.training.last_checkpoint()
@@ -277,7 +279,8 @@ class Check:
             problems.append(f'last_checkpoint names {last}; before, it named the checkpoint of step {self.named}')
         info = checkpoints[last]['message_hub']['runtime_info'] if last in steps else {}
         problems += [
-            f'{path}, the best checkpoint, is lost' for key, path in info.items()
+            f'{path}, the best checkpoint, is lost'
+            for key, path in info.items()
             if key.startswith('best_ckpt') and not Path(path).exists()
         ]
         self.newest, self.named = newest, named
@@ -325,8 +328,10 @@ def compare_logs(whole: Training, killed: Training) -> List[str]:
     iterations = [key for key in expected if key[0] == 'iteration']
     # A validation that was killed is not repeated; its checkpoint is there, to be tested.
     problems += [f'step {step} was never logged' for kind, step in iterations if not seen[kind, step]]
-    print(f'logs: {len(iterations)} iterations, computed {sum(seen[key] for key in iterations)} times in all, and '
-          f'{len(expected) - len(iterations)} validations: {"DIFFERENT" if problems else "equal"}')
+    print(
+        f'logs: {len(iterations)} iterations, computed {sum(seen[key] for key in iterations)} times in all, and '
+        f'{len(expected) - len(iterations)} validations: {"DIFFERENT" if problems else "equal"}'
+    )
     return problems
 
 
@@ -345,8 +350,10 @@ def compare_ends(whole: Training, killed: Training) -> List[str]:
     metrics = [run.test() for run in (whole, killed)]
     aps = [{key: value for key, value in found.items() if key not in TIMES} for found in metrics]
     different = differences(*aps, 'test')
-    print(f'test: {", ".join(f"{key} {value}" for key, value in aps[1].items() if key.endswith(("mAP", "mAP_50")))}: '
-          f'{"DIFFERENT" if different else "equal"}')
+    print(
+        f'test: {", ".join(f"{key} {value}" for key, value in aps[1].items() if key.endswith(("mAP", "mAP_50")))}: '
+        f'{"DIFFERENT" if different else "equal"}'
+    )
     return problems + [f'differs at the end: {name}' for name in different]
 
 
@@ -384,8 +391,11 @@ def kill_all(training: Training, kills: int, rng: random.Random, seconds: Dict[s
         half = training.look().partial
         halves[stage] += half
         end = datetime.now() + timedelta(seconds=(time.time() - begin) / count * (kills - count))
-        print(f'[{count}/{kills}] {stage}, step {seen.step}: {"; ".join(found) or "ok"}, last checkpoint of step '
-              f'{check.named}{", a half-written file left" if half else ""}; expected end {end:%H:%M}', flush=True)
+        print(
+            f'[{count}/{kills}] {stage}, step {seen.step}: {"; ".join(found) or "ok"}, last checkpoint of step '
+            f'{check.named}{", a half-written file left" if half else ""}; expected end {end:%H:%M}',
+            flush=True,
+        )
     else:
         training.train(resume=True)
         training.end()

@@ -96,9 +96,11 @@ def write_split(dataset: Dataset, folder: Path, split_id: int, args: argparse.Na
         boxes = np.array([instance['bbox'] for instance in info['instances']], float).reshape(-1, 4)
         boxes = boxes.clip(0, [width, height, width, height])
         large = (boxes[:, 2:] - boxes[:, :2]).min(1) >= args.min_side
-        crops = [(classes[instance['bbox_label']], window(box, args.margin, width, height))
-                 for instance, box, keep in zip(info['instances'], boxes, large)
-                 if keep and not instance['ignore_flag']]
+        crops = [
+            (classes[instance['bbox_label']], window(box, args.margin, width, height))
+            for instance, box, keep in zip(info['instances'], boxes, large)
+            if keep and not instance['ignore_flag']
+        ]
         if large.any():
             # One generator an image: its crops depend on the seed, its split and its number alone.
             rng = np.random.default_rng((args.seed, split_id, index))

@@ -96,7 +96,7 @@ def outlines(name: str) -> List[np.ndarray]:
         list[np.ndarray]: Polygons of (x, y), the first filled, further ones cut out.
     """
 
-    def regular(corners: int, radius: float = 1.) -> np.ndarray:
+    def regular(corners: int, radius: float = 1.0) -> np.ndarray:
         angle = np.arange(corners) * 2 * np.pi / corners
         return radius * np.stack((np.cos(angle), np.sin(angle)), 1)
 
@@ -115,8 +115,23 @@ def outlines(name: str) -> List[np.ndarray]:
     # A plus sign with arms 0.6 wide.
     arm = 0.3
     return [
-        np.array([(1, arm), (arm, arm), (arm, 1), (-arm, 1), (-arm, arm), (-1, arm), (-1, -arm), (-arm, -arm),
-                  (-arm, -1), (arm, -1), (arm, -arm), (1, -arm)]) / np.hypot(1, arm)
+        np.array(
+            [
+                (1, arm),
+                (arm, arm),
+                (arm, 1),
+                (-arm, 1),
+                (-arm, arm),
+                (-1, arm),
+                (-1, -arm),
+                (-arm, -arm),
+                (-arm, -1),
+                (arm, -1),
+                (arm, -arm),
+                (1, -arm),
+            ]
+        )
+        / np.hypot(1, arm)
     ]
 
 
@@ -144,8 +159,9 @@ def place_shape(rng: np.random.Generator, name: str, size: int) -> Tuple[np.ndar
     return mask.astype(np.float32) / 255, polygons, radius
 
 
-def make_image(rng: np.random.Generator, size: int, max_objects: int,
-               empty_ratio: float) -> Tuple[np.ndarray, List[dict]]:
+def make_image(
+    rng: np.random.Generator, size: int, max_objects: int, empty_ratio: float
+) -> Tuple[np.ndarray, List[dict]]:
     """Draw one image.
 
     Args:
@@ -183,7 +199,9 @@ def make_image(rng: np.random.Generator, size: int, max_objects: int,
                 bbox=[int(v) for v in (x1, y1, x2 - x1, y2 - y1)],
                 area=round(float(mask.sum()), 2),
                 segmentation=[[round(float(v), 2) for v in outline.ravel()]],
-                iscrowd=0))
+                iscrowd=0,
+            )
+        )
     return image.clip(0, 255).astype(np.uint8), annotations
 
 

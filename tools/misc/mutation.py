@@ -85,7 +85,8 @@ def passes(folder: Path, tests: str, timeout: int) -> bool:
 def describe(source: str, mutant: str) -> str:
     """Name the line that differs and what became of it."""
     changed = [
-        line for line in difflib.unified_diff(source.splitlines(), mutant.splitlines(), n=0, lineterm='')
+        line
+        for line in difflib.unified_diff(source.splitlines(), mutant.splitlines(), n=0, lineterm='')
         if not line.startswith(('---', '+++'))
     ]
     line = re.search(r'\d+', changed[0]).group()
@@ -109,11 +110,15 @@ def check_module(folder: Path, module: str, timeout: int) -> Tuple[int, int]:
     path = Path(module)
     tests = Path('tests', *path.parts[1:-1], f'test_{path.name}')
     if not (folder / path).is_file() or not (folder / tests).is_file():
-        raise ValueError(f'{module}: this file or its tests {tests} do not exist; give paths from the repository like '
-                         'mmthunder/models/necks/cem.py')
+        raise ValueError(
+            f'{module}: this file or its tests {tests} do not exist; give paths from the repository like '
+            'mmthunder/models/necks/cem.py'
+        )
     if not passes(folder, str(tests), timeout):
-        raise ValueError(f'{tests}: fails without any change, or takes more than {timeout} s; make it pass with '
-                         'pytest, or give --timeout')
+        raise ValueError(
+            f'{tests}: fails without any change, or takes more than {timeout} s; make it pass with '
+            'pytest, or give --timeout'
+        )
     source = (folder / path).read_text()
     total = survived = 0
     for name, mutant in make_mutants(source):

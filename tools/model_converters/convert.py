@@ -82,12 +82,14 @@ def snet_rename(prefix: str, stem: str, stages: Sequence[str], branch: str, left
 def build_detnet(depth: int) -> nn.Module:
     """Make a DetNet."""
     from mmthunder.models import DetNet
+
     return DetNet(depth)
 
 
 def build_resnet(depth: int) -> nn.Module:
     """Make mmdet's ResNet, of which DetNet takes stages 1 to 4."""
     from mmdet.models.backbones import ResNet
+
     return ResNet(depth)
 
 
@@ -107,6 +109,7 @@ def build_snet(state: Dict[str, Tensor], block: str, fc: Optional[str] = None) -
         ConversionError: If the width is of no variant.
     """
     from mmthunder.models import SNet
+
     width = 2 * len(state[block])
     archs = {stages[0]: arch for arch, (_, stages, _) in SNet.arch_settings.items()}
     if width not in archs:
@@ -123,6 +126,7 @@ def build_detector(config: str) -> nn.Module:
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
+
     cfg = Config.fromfile(CONFIGS / config)
     init_default_scope(cfg.default_scope)
     return MODELS.build(cfg.model)
@@ -153,7 +157,8 @@ LAYOUTS = (
         ),
         drop='',
         build=lambda state: build_detector('thundernet/snet146_release_coco.py'),
-        use='use it with configs/thundernet/snet146_release_coco.py'),
+        use='use it with configs/thundernet/snet146_release_coco.py',
+    ),
     Layout(
         name='SNet classifier of qinzheng93/ThunderNet (snet146-300000.pth.tar)',
         has=('first_conv.0.weight', 'stage.0.1.branch.0.weight', 'classifier.0.weight'),
@@ -162,7 +167,8 @@ LAYOUTS = (
         drop='',
         build=lambda state: build_snet(state, 'stage.0.1.branch.0.weight', 'classifier.0.weight'),
         zeros=r'.*\.num_batches_tracked|head\.fc\.bias',  # its fc has no bias
-        use=f'{USE_BACKBONE}, or test it with configs/pretrain/snet146_release_in1k.py'),
+        use=f'{USE_BACKBONE}, or test it with configs/pretrain/snet146_release_in1k.py',
+    ),
     Layout(
         name='SNet classifier of DayBreak-u/Snet',
         has=('conv1.0.weight', 'stage1.1.branch_main.0.weight', 'classifier1.weight'),
@@ -170,7 +176,8 @@ LAYOUTS = (
         rename=(*snet_rename('', **DAYBREAK), (r'^classifier1\.', 'head.fc.')),
         drop=r'cem\..*',  # which its classifier has but does not use
         build=lambda state: build_snet(state, 'stage1.1.branch_main.0.weight', 'classifier1.weight'),
-        use=USE_DAYBREAK),
+        use=USE_DAYBREAK,
+    ),
     Layout(
         name='ThunderNet of DayBreak-u/Thundernet_Pytorch, of which the backbone alone fits',
         has=('RCNN_base.conv1.0.weight', 'RCNN_base.stage1.1.branch_main.0.weight', 'RCNN_cls_score.weight'),
@@ -179,28 +186,32 @@ LAYOUTS = (
         # Other activations, normalisations and outputs than here.
         drop=r'(RCNN_base\.cem|rpn|sam|RCNN_rpn|RCNN_top|RCNN_cls_score|RCNN_bbox_pred)\..*',
         build=lambda state: build_snet(state, 'RCNN_base.stage1.1.branch_main.0.weight'),
-        use=USE_DAYBREAK),
+        use=USE_DAYBREAK,
+    ),
     Layout(
         name='DetNet-59 of ruoqianguo/DetNet_pytorch (detnet59.pth)',
         has=('conv1.weight', 'layer4.0.extra_conv.0.weight', 'layer5.0.extra_conv.0.weight'),
         lacks=(),
-        rename=((r'^(layer[45]\.0)\.extra_conv\.', r'\1.downsample.'), ),
+        rename=((r'^(layer[45]\.0)\.extra_conv\.', r'\1.downsample.'),),
         drop=r'fc\.(weight|bias)',
-        build=lambda state: build_detnet(59)),
+        build=lambda state: build_detnet(59),
+    ),
     Layout(
         name='ResNet-50 of torchvision',
         has=('conv1.weight', 'layer1.0.conv3.weight', 'layer3.5.conv1.weight', 'layer4.0.downsample.0.weight'),
         lacks=('layer3.6.conv1.weight', 'layer5.0.conv1.weight'),
         rename=(),
         drop=r'fc\.(weight|bias)',
-        build=lambda state: build_resnet(50)),
+        build=lambda state: build_resnet(50),
+    ),
     Layout(
         name='ResNet-101 of torchvision',
         has=('conv1.weight', 'layer1.0.conv3.weight', 'layer3.22.conv1.weight', 'layer4.0.downsample.0.weight'),
         lacks=('layer3.23.conv1.weight', 'layer5.0.conv1.weight'),
         rename=(),
         drop=r'fc\.(weight|bias)',
-        build=lambda state: build_resnet(101)),
+        build=lambda state: build_resnet(101),
+    ),
 )
 
 
@@ -250,7 +261,7 @@ def load_safely(path: Path) -> Tuple[Any, List[str]]:
     except pickle.UnpicklingError:
         names = named_objects(path)
         # To the loader these are the classes of those names: it neither imports nor calls anything else.
-        classes = [(type('Placeholder', (Placeholder, ), {}), name) for name in names]
+        classes = [(type('Placeholder', (Placeholder,), {}), name) for name in names]
         with torch.serialization.safe_globals(classes):
             return torch.load(path, map_location='cpu', weights_only=True), names
 
@@ -272,8 +283,10 @@ def load(path: Path) -> Tuple[Dict[str, Tensor], List[str]]:
     except OSError as error:
         raise ConversionError(f'{path}: {error.strerror or error}') from None
     except pickle.UnpicklingError:
-        raise ConversionError(f'{path}: refused, since it is no file of PyTorch or holds objects other than tensors '
-                              'and plain values, whose loading can run code') from None
+        raise ConversionError(
+            f'{path}: refused, since it is no file of PyTorch or holds objects other than tensors '
+            'and plain values, whose loading can run code'
+        ) from None
     except Exception:  # what a damaged file raises depends on where the damage is
         raise ConversionError(f'{path}: damaged, or no file of PyTorch') from None
     state = loaded
@@ -339,9 +352,10 @@ def convert(state: Dict[str, Tensor], layout: Layout) -> Tuple[Dict[str, Tensor]
         'missing': [key for key in target if key not in renamed],
         'left over': [key for key in renamed if key not in target],
         'of another shape': [
-            f'{key} {tuple(value.shape)} instead of {tuple(target[key].shape)}' for key, value in renamed.items()
+            f'{key} {tuple(value.shape)} instead of {tuple(target[key].shape)}'
+            for key, value in renamed.items()
             if key in target and value.shape != target[key].shape
-        ]
+        ],
     }
     if any(problems.values()):
         details = '; '.join(f'{len(keys)} {what}: {", ".join(keys)}' for what, keys in problems.items() if keys)

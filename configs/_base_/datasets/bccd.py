@@ -17,8 +17,9 @@ train_pipeline = [
         brightness_delta=32,
         contrast_range=(0.7, 1.3),
         saturation_range=(0.7, 1.3),
-        hue_delta=9),
-    dict(type='PackDetInputs')
+        hue_delta=9,
+    ),
+    dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -27,7 +28,8 @@ test_pipeline = [
     dict(
         type='PackDetInputs',
         # 'instances' is the ground truth that CocoMetric reads, as there is no COCO file.
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'))
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
+    ),
 ]
 
 train_dataloader = dict(
@@ -47,7 +49,10 @@ train_dataloader = dict(
             ann_file='ImageSets/Main/train.txt',
             data_prefix=dict(sub_data_root=''),
             filter_cfg=dict(filter_empty_gt=False),
-            pipeline=train_pipeline)))
+            pipeline=train_pipeline,
+        ),
+    ),
+)
 val_dataloader = dict(
     batch_size=4,
     num_workers=1,
@@ -61,7 +66,9 @@ val_dataloader = dict(
         ann_file='ImageSets/Main/val.txt',
         data_prefix=dict(sub_data_root=''),
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='CocoMetric', metric='bbox', classwise=True)

@@ -12,10 +12,10 @@ param_scheduler = [
         end=max_iters,
         by_epoch=False,
         milestones=[max_iters // 2, max_iters * 3 // 4],
-        gamma=0.1)
+        gamma=0.1,
+    ),
 ]
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001))
 
 # --auto-scale-lr multiplies lr by (GPUs x batch_size) / base_batch_size.
 auto_scale_lr = dict(enable=False, base_batch_size=64)

@@ -2,5 +2,5 @@
 _base_ = '../snet146_coco.py'
 
 model = dict(
-    backbone=dict(kernel_size=3, depthwise_repeats=2, stage_channels=(134, 268, 534)),
-    neck=dict(in_channels=[268, 534]))
+    backbone=dict(kernel_size=3, depthwise_repeats=2, stage_channels=(134, 268, 534)), neck=dict(in_channels=[268, 534])
+)

@@ -5,4 +5,5 @@ model = dict(
     neck=dict(out_channels=125),  # alpha * p * p
     rpn_head=dict(in_channels=125),
     sam=dict(out_channels=125),
-    roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(output_size=5)), bbox_head=dict(roi_feat_size=5)))
+    roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(output_size=5)), bbox_head=dict(roi_feat_size=5)),
+)

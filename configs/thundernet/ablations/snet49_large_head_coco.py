@@ -5,4 +5,5 @@ model = dict(
     neck=dict(out_channels=490),  # alpha * p * p
     rpn_head=dict(in_channels=490),
     sam=dict(out_channels=490),
-    roi_head=dict(bbox_roi_extractor=dict(out_channels=10), bbox_head=dict(in_channels=10, fc_out_channels=2048)))
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=10), bbox_head=dict(in_channels=10, fc_out_channels=2048)),
+)

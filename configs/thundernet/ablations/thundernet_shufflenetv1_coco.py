@@ -9,5 +9,7 @@ model = dict(
         groups=3,
         widen_factor=1.0,
         out_indices=(1, 2),
-        norm_cfg=dict(type='SyncBN')),
-    neck=dict(in_channels=[480, 960]))
+        norm_cfg=dict(type='SyncBN'),
+    ),
+    neck=dict(in_channels=[480, 960]),
+)

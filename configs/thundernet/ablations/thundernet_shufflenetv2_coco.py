@@ -8,5 +8,7 @@ model = dict(
         type='mmpretrain.ShuffleNetV2',
         widen_factor=1.0,
         out_indices=(1, 3),
-        norm_cfg=dict(type='SyncBN')),
-    neck=dict(in_channels=[232, 1024]))
+        norm_cfg=dict(type='SyncBN'),
+    ),
+    neck=dict(in_channels=[232, 1024]),
+)

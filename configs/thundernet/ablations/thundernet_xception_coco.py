@@ -7,5 +7,7 @@ model = dict(
         type='SmallXception',
         stage_channels=(104, 208, 416),
         out_indices=(1, 2),
-        norm_cfg=dict(type='SyncBN')),
-    neck=dict(in_channels=[208, 416]))
+        norm_cfg=dict(type='SyncBN'),
+    ),
+    neck=dict(in_channels=[208, 416]),
+)

@@ -34,7 +34,7 @@ def is_cut_off(file: BinaryIO) -> bool:
     # From segment to segment, since a thumbnail in one of them has an end marker of its own.
     start, marker = 0, SEGMENT.search(data)
     while marker and marker[0] != b'\xff\xda':
-        start = marker.end() + int.from_bytes(data[marker.end():marker.end() + 2], 'big')
+        start = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], 'big')
         marker = SEGMENT.search(data, start)
     return data.find(b'\xff\xd9', start) < 0
 
@@ -54,12 +54,16 @@ def check_size(results: dict) -> None:
     annotated = results.get('width', width), results.get('height', height)
     if annotated == (width, height):
         return
-    message = (f'{results["img_path"]}: has {width}x{height} px, but its annotations say '
-               f'{annotated[0]}x{annotated[1]} (width x height)')
+    message = (
+        f'{results["img_path"]}: has {width}x{height} px, but its annotations say '
+        f'{annotated[0]}x{annotated[1]} (width x height)'
+    )
     boxes = np.array([instance['bbox'] for instance in results.get('instances', [])]).reshape(-1, 4)
     if (boxes < -1).any() or (boxes[:, 2] > width + 1).any() or (boxes[:, 3] > height + 1).any():
-        raise ValueError(f'{message} and have boxes outside of it; put back the image that was annotated, which may '
-                         'have been turned or resized, or annotate this one')
+        raise ValueError(
+            f'{message} and have boxes outside of it; put back the image that was annotated, which may '
+            'have been turned or resized, or annotate this one'
+        )
     warnings.warn(message, stacklevel=2)
 
 
@@ -84,14 +88,16 @@ def naming_the_file(transform: Callable) -> Callable:
             decoding = type(error) in (OSError, UnidentifiedImageError) and error.errno is None
             if isinstance(error, OSError) and not decoding:
                 raise
-            raise ValueError(f'{path}: not a readable image; replace the file, or remove it from the '
-                             'annotations') from None
+            raise ValueError(
+                f'{path}: not a readable image; replace the file, or remove it from the annotations'
+            ) from None
         if loaded is not None:
             if osp.isfile(path):  # and not in another storage, where reading it once more takes its time
                 with open(path, 'rb') as file:
                     if is_cut_off(file):
-                        raise ValueError(f'{path}: the image is cut off; replace the file, or remove it from the '
-                                         'annotations')
+                        raise ValueError(
+                            f'{path}: the image is cut off; replace the file, or remove it from the annotations'
+                        )
             check_size(loaded)
         return loaded
 

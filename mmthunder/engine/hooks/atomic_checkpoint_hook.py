@@ -46,7 +46,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """Save a checkpoint, name it as the last one and remove those that are too many."""
         if self.max_keep_ckpts > 0:
             ids = list(dict.fromkeys([*self.keep_ckpt_ids, step]))
-            outdated = ids[:-self.max_keep_ckpts]
+            outdated = ids[: -self.max_keep_ckpts]
             # With the outdated ones: if a kill lets them stay, mmengine removes them on resuming.
             runner.message_hub.update_info('keep_ckpt_ids', ids)
             self.keep_ckpt_ids.extend(ids)  # holds the last ``max_keep_ckpts``
@@ -64,7 +64,8 @@ class AtomicCheckpointHook(CheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args)
+            **self.args,
+        )
         if is_main_process():
             AtomicBackend().put(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
             for old_step in outdated:

@@ -16,7 +16,7 @@ def _listing(name: str, keys: List[str]) -> str:
     return f'{len(keys)} {name} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})' if keys else ''
 
 
-def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.) -> Optional[str]:
+def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.0) -> Optional[str]:
     """Tell how a checkpoint differs from a model, or that its weights are infinite or NaN.
 
     Args:
@@ -34,20 +34,32 @@ def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.) -
     missing = [key for key in wanted if key not in found]
     unexpected = [key for key in found if key not in wanted]
     shapes = [
-        f'{key}: {found[key]} in the file, {wanted[key]} in the model' for key in wanted
+        f'{key}: {found[key]} in the file, {wanted[key]} in the model'
+        for key in wanted
         if key in found and found[key] != wanted[key]
     ]
     if len(missing) + len(shapes) <= max_share * len(wanted) and (max_share or not unexpected):
         broken = [key for key, value in loaded.items() if torch.is_tensor(value) and not value.isfinite().all()]
         if broken:
-            return (f'{_listing("keys are infinite or NaN", broken)}, so that the model finds nothing; take a '
-                    'checkpoint from before its training diverged')
+            return (
+                f'{_listing("keys are infinite or NaN", broken)}, so that the model finds nothing; take a '
+                'checkpoint from before its training diverged'
+            )
         return None
     details = '; '.join(
-        filter(None, (_listing('keys are missing', missing), _listing('keys are unexpected', unexpected),
-                      _listing('keys have other shapes', shapes))))
-    return (f'this checkpoint is of another architecture than the config: of {len(wanted)} keys, {details}; use the '
-            'config that it was trained with')
+        filter(
+            None,
+            (
+                _listing('keys are missing', missing),
+                _listing('keys are unexpected', unexpected),
+                _listing('keys have other shapes', shapes),
+            ),
+        )
+    )
+    return (
+        f'this checkpoint is of another architecture than the config: of {len(wanted)} keys, {details}; use the '
+        'config that it was trained with'
+    )
 
 
 @HOOKS.register_module()
@@ -73,12 +85,14 @@ class CheckpointFitHook(Hook):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # as mmengine's loader does
             model = model.module
         fine_tuning = runner._train_loop is not None and not isinstance(runner._train_loop, dict) and not runner._resume
-        misfit = describe_misfit(model, checkpoint, 0.5 if fine_tuning else 0.)
+        misfit = describe_misfit(model, checkpoint, 0.5 if fine_tuning else 0.0)
         if not misfit and runner._resume:
             needed = ['meta', 'message_hub', 'optimizer', *(['param_schedulers'] if runner.param_schedulers else [])]
             missing = [key for key in needed if key not in checkpoint]
             if missing:
-                misfit = (f'this checkpoint has no {" and no ".join(missing)} to resume from; resume from one named '
-                          'epoch_ or iter_, or give it as load_from without --resume to start anew from its weights')
+                misfit = (
+                    f'this checkpoint has no {" and no ".join(missing)} to resume from; resume from one named '
+                    'epoch_ or iter_, or give it as load_from without --resume to start anew from its weights'
+                )
         if misfit:
             raise ValueError(f'{runner._load_from or find_latest_checkpoint(runner.work_dir)}: {misfit}')

@@ -20,11 +20,9 @@ class DivergenceHook(Hook):
 
     priority = 'LOW'  # CheckpointHook has VERY_LOW
 
-    def after_train_iter(self,
-                         runner: Runner,
-                         batch_idx: int,
-                         data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+    ) -> None:
         """Check the losses of this iteration, and the parameters and buffers after its step.
 
         Raises:
@@ -44,4 +42,5 @@ class DivergenceHook(Hook):
                 f'training has diverged: {", ".join(broken[:3])}{more} infinite or NaN in iteration {runner.iter + 1}; '
                 f'the last checkpoint is {runner.message_hub.get_info("last_ckpt", "not written yet")}; lower the '
                 'learning rate (optim_wrapper.optimizer.lr), clip the gradients (optim_wrapper.clip_grad) or warm up '
-                'longer')
+                'longer'
+            )

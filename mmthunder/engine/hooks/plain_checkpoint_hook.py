@@ -19,7 +19,7 @@ def _to_plain(value: Any) -> Any:
         return {
             _HISTORY: value.max_length,
             'log': torch.as_tensor(log_history, dtype=torch.float64),
-            'count': torch.as_tensor(count_history, dtype=torch.int64)
+            'count': torch.as_tensor(count_history, dtype=torch.int64),
         }
     if isinstance(value, np.generic):
         return value.item()

@@ -61,8 +61,10 @@ class CPUAmpOptimWrapper(OptimWrapper):
         modules = dict((model.module if is_model_wrapper(model) else model).named_modules())
         parts = [modules[name] for name in NETWORK_PARTS if name in modules]
         if not parts:
-            raise ValueError(f'--amp on CPU: {type(model).__name__} has none of the parts that it speeds up '
-                             f'({", ".join(NETWORK_PARTS)}); train without it')
+            raise ValueError(
+                f'--amp on CPU: {type(model).__name__} has none of the parts that it speeds up '
+                f'({", ".join(NETWORK_PARTS)}); train without it'
+            )
         with super().optim_context(model), ExitStack() as stack:
             for part in parts:
                 stack.enter_context(_bfloat16_forward(part))

@@ -54,13 +54,15 @@ def reading_only(load_checkpoint: Callable) -> Callable:
             raise CheckpointError(
                 f'{filename}: refused, since it is no file of PyTorch or holds objects other than tensors and plain '
                 f'values{f" ({names})" if names else ""}, whose loading can run code; if it is a public one, convert '
-                'it with tools/model_converters/convert.py') from None
+                'it with tools/model_converters/convert.py'
+            ) from None
         except Exception as error:  # what a damaged file raises depends on where the damage is
             if isinstance(error, (OSError, ImportError)) and getattr(error, 'errno', None) != errno.EINVAL:
                 raise  # no such file, no network, no backend: these say what they miss
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CheckpointError(f'{filename}: damaged, or no file of PyTorch ({reason}); take another checkpoint, or '
-                                  'download it again') from None
+            raise CheckpointError(
+                f'{filename}: damaged, or no file of PyTorch ({reason}); take another checkpoint, or download it again'
+            ) from None
         meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
         if isinstance(meta, dict):
             # Runner.resume runs this text as a config, to look for gpu_ids, which nothing of mmengine's writes.

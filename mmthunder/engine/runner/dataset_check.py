@@ -50,9 +50,11 @@ def check_not_empty(dataset: Dataset) -> None:
     """
     for base in base_datasets(dataset):
         if isinstance(base, BaseDataset) and not len(base):
-            raise ValueError(f'{base.ann_file}: no image is left; the file lists none, or filter_cfg {base.filter_cfg} '
-                             f'leaves out all of them: those without objects of {base.metainfo.get("classes")} '
-                             '(filter_empty_gt) and those that are small (min_size)')
+            raise ValueError(
+                f'{base.ann_file}: no image is left; the file lists none, or filter_cfg {base.filter_cfg} '
+                f'leaves out all of them: those without objects of {base.metainfo.get("classes")} '
+                '(filter_empty_gt) and those that are small (min_size)'
+            )
 
 
 def check_images(cfg: Any) -> None:
@@ -71,8 +73,10 @@ def check_images(cfg: Any) -> None:
             try:
                 base.full_init()
             except UnicodeDecodeError as error:
-                raise ValueError(f'{base.ann_file}: not readable as text ({error}); expected a name of an image in '
-                                 'each line, in UTF-8') from None
+                raise ValueError(
+                    f'{base.ann_file}: not readable as text ({error}); expected a name of an image in '
+                    'each line, in UTF-8'
+                ) from None
             check_not_empty(base)
 
 
@@ -107,6 +111,8 @@ def check_evaluator(task: str, dataloader: Any, evaluator: Any) -> None:
         return
     for key, path in paths.items():
         if not (osp.isfile(path) and filecmp.cmp(path, base.ann_file, shallow=False)):
-            raise ValueError(f'{key}.ann_file is {osp.normpath(path)}, but {task}_dataloader reads '
-                             f'{osp.normpath(base.ann_file)}; set {key}.ann_file={base.ann_file!r} in the config or '
-                             'with --cfg-options')
+            raise ValueError(
+                f'{key}.ann_file is {osp.normpath(path)}, but {task}_dataloader reads '
+                f'{osp.normpath(base.ann_file)}; set {key}.ann_file={base.ann_file!r} in the config or '
+                'with --cfg-options'
+            )

@@ -62,12 +62,20 @@ def explain_disk_errors(work_dir: str) -> Iterator[None]:
             if path is None:  # the system does not tell: of the folders that a run writes to, the one with less room
                 folders = [folder, tempfile.tempdir or folder]
                 path = min(folders, key=lambda place: shutil.disk_usage(_existing(place)).free)
-            message = (f'{path}: cannot be written: {error.strerror}; {_room(path)}; make room, or give '
-                       'another --work-dir, and go on with --resume from the last checkpoint, which is whole')
-        elif (error.errno in NOT_WRITABLE and path is not None and osp.commonpath([path, folder]) in (path, folder)
-              and not _is_unreadable(path, folder)):
-            message = (f'{path}: cannot be written: {error.strerror}; make the work folder {folder} writable, or give '
-                       'another --work-dir')
+            message = (
+                f'{path}: cannot be written: {error.strerror}; {_room(path)}; make room, or give '
+                'another --work-dir, and go on with --resume from the last checkpoint, which is whole'
+            )
+        elif (
+            error.errno in NOT_WRITABLE
+            and path is not None
+            and osp.commonpath([path, folder]) in (path, folder)
+            and not _is_unreadable(path, folder)
+        ):
+            message = (
+                f'{path}: cannot be written: {error.strerror}; make the work folder {folder} writable, or give '
+                'another --work-dir'
+            )
         else:
             raise
         raise OSError(error.errno, message) from None

@@ -76,7 +76,8 @@ class ThunderRunner(Runner):
                 model = revert_sync_batchnorm(model)
             if model_wrapper_cfg is None:
                 model_wrapper_cfg = dict(
-                    broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+                    broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False)
+                )
             wrapper = model_wrapper_cfg.get('type', 'MMDistributedDataParallel')
             wrapper = MODEL_WRAPPERS.get(wrapper) if isinstance(wrapper, str) else wrapper
             if issubclass(wrapper, DistributedDataParallel):
@@ -101,10 +102,9 @@ class ThunderRunner(Runner):
         check_evaluator('test', self._test_dataloader, self._test_evaluator)
         return super().build_test_loop(loop)
 
-    def build_dataloader(self,
-                         dataloader: Union[DataLoader, Dict],
-                         seed: Optional[int] = None,
-                         diff_rank_seed: bool = False) -> DataLoader:
+    def build_dataloader(
+        self, dataloader: Union[DataLoader, Dict], seed: Optional[int] = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
         """Build a data loader.
 
         Raises:
@@ -122,8 +122,9 @@ class ThunderRunner(Runner):
             raise FileNotFoundError(
                 f'{error.filename or error}: no such annotation file; put or link the data set at '
                 f'{cfg.get("data_root")!r}, or point elsewhere with data_root in the config or --cfg-options '
-                f'{name}.{key}.data_root=/path/ (likewise the other data loaders and the evaluators\' '
-                'ann_file)') from None
+                f"{name}.{key}.data_root=/path/ (likewise the other data loaders and the evaluators' "
+                'ann_file)'
+            ) from None
         except AnnotationError:
             raise
         except ValueError:

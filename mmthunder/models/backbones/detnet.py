@@ -72,21 +72,23 @@ class DetNet(ResNet):
     # depth: (block, blocks of each residual stage)
     arch_settings = {59: (Bottleneck, (3, 4, 6, 3, 3)), 110: (Bottleneck, (3, 4, 23, 3, 3))}
 
-    def __init__(self,
-                 depth: int = 59,
-                 in_channels: int = 3,
-                 base_channels: int = 64,
-                 num_stages: int = 5,
-                 out_indices: Optional[Sequence[int]] = None,
-                 style: str = 'pytorch',
-                 frozen_stages: int = -1,
-                 conv_cfg: OptConfigType = None,
-                 norm_cfg: ConfigType = dict(type='BN', requires_grad=True),
-                 norm_eval: bool = True,
-                 with_cp: bool = False,
-                 zero_init_residual: bool = True,
-                 stage6_projection: bool = True,
-                 init_cfg: OptMultiConfig = None) -> None:
+    def __init__(
+        self,
+        depth: int = 59,
+        in_channels: int = 3,
+        base_channels: int = 64,
+        num_stages: int = 5,
+        out_indices: Optional[Sequence[int]] = None,
+        style: str = 'pytorch',
+        frozen_stages: int = -1,
+        conv_cfg: OptConfigType = None,
+        norm_cfg: ConfigType = dict(type='BN', requires_grad=True),
+        norm_eval: bool = True,
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+        stage6_projection: bool = True,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
         out_indices = tuple(range(num_stages)) if out_indices is None else tuple(out_indices)
         if depth not in self.arch_settings:
             raise ValueError(f'DetNet: unknown depth {depth!r}; use one of {list(self.arch_settings)}')
@@ -99,8 +101,10 @@ class DetNet(ResNet):
         if not -1 <= frozen_stages <= num_stages:
             raise ValueError(f'DetNet: frozen_stages {frozen_stages} must be from -1 to {num_stages}')
         if style not in ('pytorch', 'caffe'):
-            raise ValueError(f"DetNet: unknown style {style!r}; use 'pytorch' (stride in the 3x3 convolution) or "
-                             "'caffe' (stride in the first 1x1 convolution)")
+            raise ValueError(
+                f"DetNet: unknown style {style!r}; use 'pytorch' (stride in the 3x3 convolution) or "
+                "'caffe' (stride in the first 1x1 convolution)"
+            )
         # ResNet makes the stages that it has; its fourth would have stride 32 and other widths.
         super().__init__(
             depth,
@@ -109,7 +113,7 @@ class DetNet(ResNet):
             num_stages=3,
             strides=(1, 2, 2),
             dilations=(1, 1, 1),
-            out_indices=(0, ),
+            out_indices=(0,),
             style=style,
             conv_cfg=conv_cfg,
             norm_cfg=norm_cfg,
@@ -118,7 +122,8 @@ class DetNet(ResNet):
             with_cp=with_cp,
             zero_init_residual=zero_init_residual and norm_cfg.get('requires_grad', True),
             # With a file, ResNet's own initialisation is for the stages that the file does not fill.
-            init_cfg=None if _is_pretrained(init_cfg) else init_cfg)
+            init_cfg=None if _is_pretrained(init_cfg) else init_cfg,
+        )
         if _is_pretrained(init_cfg):
             self.init_cfg.append(init_cfg)
         self.num_stages = num_stages
@@ -149,12 +154,14 @@ class DetNet(ResNet):
             conv_cfg=self.conv_cfg,
             norm_cfg=self.norm_cfg,
             # The initialisation that ResNet gave its blocks.
-            init_cfg=self.layer3[-1].init_cfg)
+            init_cfg=self.layer3[-1].init_cfg,
+        )
         if projection:
             # ResLayer has a projection only where the shape changes.
             layer[0].downsample = nn.Sequential(
                 build_conv_layer(self.conv_cfg, self.inplanes, self.inplanes, kernel_size=1, bias=False),
-                build_norm_layer(self.norm_cfg, self.inplanes)[1])
+                build_norm_layer(self.norm_cfg, self.inplanes)[1],
+            )
         self.add_module(f'layer{index + 1}', layer)
         self.res_layers.append(f'layer{index + 1}')
 
@@ -185,16 +192,18 @@ class DetNet(ResNet):
         loaded = {re.sub(r'^module\.', '', key): value for key, value in loaded.get('state_dict', loaded).items()}
         if prefix:
             prefix = prefix.rstrip('.') + '.'
-            loaded = {key[len(prefix):]: value for key, value in loaded.items() if key.startswith(prefix)}
+            loaded = {key[len(prefix) :]: value for key, value in loaded.items() if key.startswith(prefix)}
         if any('.extra_conv.' in key for key in loaded):
             # Its stages 5 and 6 would stay random and the rest would hide it.
-            raise ValueError(f'DetNet: {checkpoint} has the layout of the public detnet59.pth; convert it with '
-                             f'python tools/model_converters/convert.py {checkpoint} NEW_FILE and load the new file')
+            raise ValueError(
+                f'DetNet: {checkpoint} has the layout of the public detnet59.pth; convert it with '
+                f'python tools/model_converters/convert.py {checkpoint} NEW_FILE and load the new file'
+            )
 
         own = {key: tuple(value.shape) for key, value in self.state_dict().items()}
         found = {key: tuple(getattr(value, 'shape', ())) for key, value in loaded.items()}
         fill, filled, random = {}, [], []
-        for stage, names in enumerate([('conv1', self.norm1_name), *((name, ) for name in self.res_layers)], 1):
+        for stage, names in enumerate([('conv1', self.norm1_name), *((name,) for name in self.res_layers)], 1):
             keys = [key for key in own if key.split('.')[0] in names]
             # Files of before torch 0.4.1 have no num_batches_tracked.
             misfits = [key for key in keys if not key.endswith('num_batches_tracked') and found.get(key) != own[key]]
@@ -206,12 +215,15 @@ class DetNet(ResNet):
                 filled.append(str(stage))
                 fill.update((key, loaded[key]) for key in keys if key in loaded)
         if not filled:
-            raise ValueError(f'DetNet: {checkpoint} fills no stage of DetNet-{self.depth}: stage {random[0]}; its keys '
-                             f'begin with {list(found)[:3]}; give weights of ResNet or DetNet, and init_cfg.prefix if '
-                             'they are a part of a larger model')
+            raise ValueError(
+                f'DetNet: {checkpoint} fills no stage of DetNet-{self.depth}: stage {random[0]}; its keys '
+                f'begin with {list(found)[:3]}; give weights of ResNet or DetNet, and init_cfg.prefix if '
+                'they are a part of a larger model'
+            )
         self.load_state_dict(fill, strict=False)
         unused = sorted({key.split('.')[0] for key in found if key not in fill})
         print_log(
             f'DetNet-{self.depth} from {checkpoint}: stages filled: {", ".join(filled)}; stages that stay random: '
             f'{", ".join(random) or "none"}; unused in the file: {", ".join(unused) or "nothing"}',
-            logger='current')
+            logger='current',
+        )

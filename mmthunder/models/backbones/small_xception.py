@@ -24,13 +24,15 @@ class XceptionBlock(BaseModule):
         init_cfg (dict, optional): Initialisation. Defaults to None.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 stride: int = 1,
-                 num_convs: int = 2,
-                 norm_cfg: ConfigType = dict(type='BN'),
-                 init_cfg: OptMultiConfig = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        num_convs: int = 2,
+        norm_cfg: ConfigType = dict(type='BN'),
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
         super().__init__(init_cfg)
         layers = []
         for i in range(num_convs):
@@ -45,7 +47,8 @@ class XceptionBlock(BaseModule):
                     norm_cfg=norm_cfg,
                     act_cfg=None,
                     dw_norm_cfg=None,
-                    bias=False)
+                    bias=False,
+                ),
             ]
         self.layers = nn.Sequential(*layers)
         self.shortcut = nn.Identity()
@@ -97,36 +100,48 @@ class SmallXception(BaseModule):
         [(1, 208, 20, 20), (1, 416, 10, 10)]
     """
 
-    def __init__(self,
-                 stem_channels: int = 24,
-                 stage_channels: Sequence[int] = (104, 208, 416),
-                 stage_blocks: Sequence[int] = (2, 4, 2),
-                 convs_per_block: int = 2,
-                 in_channels: int = 3,
-                 out_indices: Sequence[int] = (1, 2),
-                 norm_cfg: ConfigType = dict(type='BN'),
-                 init_cfg: OptConfigType = None) -> None:
+    def __init__(
+        self,
+        stem_channels: int = 24,
+        stage_channels: Sequence[int] = (104, 208, 416),
+        stage_blocks: Sequence[int] = (2, 4, 2),
+        convs_per_block: int = 2,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (1, 2),
+        norm_cfg: ConfigType = dict(type='BN'),
+        init_cfg: OptConfigType = None,
+    ) -> None:
         super().__init__(
-            init_cfg or [
-                dict(type='Kaiming', layer='Conv2d'),
-                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])
-            ])
+            init_cfg
+            or [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])]
+        )
         if len(stage_channels) != len(stage_blocks) or min(stage_blocks) < 1:
-            raise ValueError(f'SmallXception: stage_blocks {tuple(stage_blocks)} must give at least one block to each '
-                             f'of the {len(stage_channels)} stages of stage_channels {tuple(stage_channels)}')
+            raise ValueError(
+                f'SmallXception: stage_blocks {tuple(stage_blocks)} must give at least one block to each '
+                f'of the {len(stage_channels)} stages of stage_channels {tuple(stage_channels)}'
+            )
         if not out_indices or not set(out_indices) <= set(range(len(stage_channels))):
-            raise ValueError(f'SmallXception: out_indices {tuple(out_indices)} must be among '
-                             f'{tuple(range(len(stage_channels)))}')
+            raise ValueError(
+                f'SmallXception: out_indices {tuple(out_indices)} must be among {tuple(range(len(stage_channels)))}'
+            )
         self.out_indices = tuple(out_indices)
         self.stem = nn.Sequential(
             ConvModule(in_channels, stem_channels, 3, stride=2, padding=1, norm_cfg=norm_cfg, act_cfg=None),
-            nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        )
         self.stages = nn.ModuleList()
         width = stem_channels
         for channels, blocks in zip(stage_channels, stage_blocks):
             self.stages.append(
-                nn.Sequential(*(XceptionBlock(width if i == 0 else channels, channels, 2 if i == 0 else 1,
-                                              convs_per_block, norm_cfg) for i in range(blocks))))
+                nn.Sequential(
+                    *(
+                        XceptionBlock(
+                            width if i == 0 else channels, channels, 2 if i == 0 else 1, convs_per_block, norm_cfg
+                        )
+                        for i in range(blocks)
+                    )
+                )
+            )
             width = channels
         self.relu = nn.ReLU()
 

@@ -35,16 +35,18 @@ class SNetBlock(BaseModule):
         init_cfg (dict, optional): Initialisation. Defaults to None.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 kernel_size: int = 5,
-                 stride: int = 1,
-                 depthwise_repeats: int = 1,
-                 shuffle: str = 'even_odd',
-                 norm_cfg: ConfigType = dict(type='BN'),
-                 with_cp: bool = False,
-                 init_cfg: OptMultiConfig = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 5,
+        stride: int = 1,
+        depthwise_repeats: int = 1,
+        shuffle: str = 'even_odd',
+        norm_cfg: ConfigType = dict(type='BN'),
+        with_cp: bool = False,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.stride = stride
         self.shuffle = shuffle
@@ -66,12 +68,16 @@ class SNetBlock(BaseModule):
                     padding=kernel_size // 2,
                     groups=channels,
                     norm_cfg=norm_cfg,
-                    act_cfg=None) for i in range(depthwise_repeats)
+                    act_cfg=None,
+                )
+                for i in range(depthwise_repeats)
             ]
 
         self.branch = nn.Sequential(
-            pointwise(branch_in, mid_channels), *depthwise(mid_channels),
-            pointwise(mid_channels, out_channels - left_out))
+            pointwise(branch_in, mid_channels),
+            *depthwise(mid_channels),
+            pointwise(mid_channels, out_channels - left_out),
+        )
         if stride == 2:
             self.branch_left = nn.Sequential(*depthwise(in_channels), pointwise(in_channels, left_out))
 
@@ -163,44 +169,51 @@ class SNet(BaseModule):
         '535': (48, (248, 496, 992), 0),
     }
 
-    def __init__(self,
-                 arch: str = '49',
-                 stem_channels: Optional[int] = None,
-                 stage_channels: Optional[Sequence[int]] = None,
-                 stage_repeats: Sequence[int] = (4, 8, 4),
-                 conv5_channels: Optional[int] = None,
-                 kernel_size: int = 5,
-                 depthwise_repeats: int = 1,
-                 shuffle: str = 'even_odd',
-                 in_channels: int = 3,
-                 out_indices: Sequence[int] = (1, 2),
-                 frozen_stages: int = -1,
-                 norm_cfg: ConfigType = dict(type='BN'),
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 channels_last: bool = True,
-                 init_cfg: OptConfigType = None) -> None:
+    def __init__(
+        self,
+        arch: str = '49',
+        stem_channels: Optional[int] = None,
+        stage_channels: Optional[Sequence[int]] = None,
+        stage_repeats: Sequence[int] = (4, 8, 4),
+        conv5_channels: Optional[int] = None,
+        kernel_size: int = 5,
+        depthwise_repeats: int = 1,
+        shuffle: str = 'even_odd',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (1, 2),
+        frozen_stages: int = -1,
+        norm_cfg: ConfigType = dict(type='BN'),
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        channels_last: bool = True,
+        init_cfg: OptConfigType = None,
+    ) -> None:
         super().__init__(
-            init_cfg or [
-                dict(type='Kaiming', layer='Conv2d'),
-                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])
-            ])
+            init_cfg
+            or [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])]
+        )
         if str(arch) not in self.arch_settings:
-            raise ValueError(f'SNet: unknown arch {arch!r}; use one of {list(self.arch_settings)}, and set '
-                             'stage_channels for other widths')
+            raise ValueError(
+                f'SNet: unknown arch {arch!r}; use one of {list(self.arch_settings)}, and set '
+                'stage_channels for other widths'
+            )
         stem, stages, conv5 = self.arch_settings[str(arch)]
         stem = stem if stem_channels is None else stem_channels
         stages = tuple(stages if stage_channels is None else stage_channels)
         conv5 = conv5 if conv5_channels is None else conv5_channels
         if len(stages) != len(stage_repeats) or min(stage_repeats) < 1:
-            raise ValueError(f'SNet: stage_repeats {tuple(stage_repeats)} must give at least one block to each '
-                             f'of the {len(stages)} stages of stage_channels {stages}')
+            raise ValueError(
+                f'SNet: stage_repeats {tuple(stage_repeats)} must give at least one block to each '
+                f'of the {len(stages)} stages of stage_channels {stages}'
+            )
         if any(width % 2 for width in stages):
             raise ValueError(f'SNet: stage_channels {stages} must be even, since a block splits them in two')
         widths = (stem, *stages)
         if any(after <= before for before, after in zip(widths, widths[1:])):
-            raise ValueError(f'SNet: stem_channels and stage_channels {widths} must grow from each to the next, since '
-                             'a block of stride 2 keeps the input width in one of its branches')
+            raise ValueError(
+                f'SNet: stem_channels and stage_channels {widths} must grow from each to the next, since '
+                'a block of stride 2 keeps the input width in one of its branches'
+            )
         if kernel_size % 2 == 0:
             raise ValueError(f'SNet: kernel_size {kernel_size} must be odd to keep the map size')
         if depthwise_repeats < 1:
@@ -219,7 +232,8 @@ class SNet(BaseModule):
 
         self.stem = nn.Sequential(
             ConvModule(in_channels, stem, 3, stride=2, padding=1, norm_cfg=norm_cfg),
-            nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        )
         self.stages = nn.ModuleList()
         width = stem
         for channels, repeats in zip(stages, stage_repeats):
@@ -234,7 +248,9 @@ class SNet(BaseModule):
                         depthwise_repeats=depthwise_repeats,
                         shuffle=shuffle,
                         norm_cfg=norm_cfg,
-                        with_cp=with_cp))
+                        with_cp=with_cp,
+                    )
+                )
                 width = channels
             self.stages.append(nn.Sequential(*blocks))
         self.conv5 = ConvModule(width, conv5, 1, norm_cfg=norm_cfg) if conv5 else None
@@ -261,7 +277,7 @@ class SNet(BaseModule):
         return tuple(outs)
 
     def _freeze_stages(self) -> None:
-        parts = [self.stem, *self.stages][:self.frozen_stages + 1]
+        parts = [self.stem, *self.stages][: self.frozen_stages + 1]
         if self.conv5 is not None and self.frozen_stages == len(self.stages):
             parts.append(self.conv5)
         for part in parts:

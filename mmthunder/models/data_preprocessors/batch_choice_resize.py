@@ -48,8 +48,10 @@ class BatchChoiceResize(nn.Module):
             ValueError: If the annotations have masks, which are not resized.
         """
         if any('masks' in sample.gt_instances for sample in data_samples):
-            raise ValueError('BatchChoiceResize: the annotations have masks, which it does not resize; leave with_mask '
-                             "out of LoadAnnotations, or use mmdet's RandomChoiceResize")
+            raise ValueError(
+                'BatchChoiceResize: the annotations have masks, which it does not resize; leave with_mask '
+                "out of LoadAnnotations, or use mmdet's RandomChoiceResize"
+            )
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
         size = np.random.default_rng((self.seed, iteration)).choice(self.sizes)
         height, width = inputs.shape[-2:]
@@ -66,5 +68,7 @@ class BatchChoiceResize(nn.Module):
                 dict(
                     img_shape=(round(sample.img_shape[0] * scale_y), round(sample.img_shape[1] * scale_x)),
                     pad_shape=shape,
-                    batch_input_shape=shape))
+                    batch_input_shape=shape,
+                )
+            )
         return inputs, data_samples

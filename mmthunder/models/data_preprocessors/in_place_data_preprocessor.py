@@ -14,15 +14,18 @@ class _InPlaceNormalization(ImgDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise, pad and stack images; see :class:`InPlaceDetDataPreprocessor`."""
-        if not self._enable_normalize or not is_seq_of(data['inputs'], torch.Tensor) or any(
-                image.ndim != 3 or image.shape[0] != 3 for image in data['inputs']):
+        if (
+            not self._enable_normalize
+            or not is_seq_of(data['inputs'], torch.Tensor)
+            or any(image.ndim != 3 or image.shape[0] != 3 for image in data['inputs'])
+        ):
             return super().forward(data, training)
         data = self.cast_data(data)
         images, divisor = data['inputs'], self.pad_size_divisor
         height, width = (ceil(max(sides) / divisor) * divisor for sides in zip(*(image.shape[1:] for image in images)))
         batch = torch.full((len(images), 3, height, width), self.pad_value, dtype=torch.float32, device=self.device)
         for image, padded in zip(images, batch):
-            place = padded[:, :image.shape[1], :image.shape[2]]
+            place = padded[:, : image.shape[1], : image.shape[2]]
             place.copy_(image.flip(0) if self._channel_conversion else image)
             place.sub_(self.mean).div_(self.std)
         return dict(data, inputs=batch, data_samples=data.get('data_samples'))

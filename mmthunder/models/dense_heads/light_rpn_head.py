@@ -31,13 +31,15 @@ class LightRPNHead(RPNHead):
         ValueError: If the anchor generator has more than one level, or the kernel is even.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 feat_channels: int = 256,
-                 kernel_size: int = 5,
-                 depthwise: bool = True,
-                 norm_cfg: ConfigType = dict(type='BN'),
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        feat_channels: int = 256,
+        kernel_size: int = 5,
+        depthwise: bool = True,
+        norm_cfg: ConfigType = dict(type='BN'),
+        **kwargs,
+    ) -> None:
         if kernel_size % 2 == 0:
             raise ValueError(f'LightRPNHead: kernel_size {kernel_size} must be odd to keep the map size')
         self.kernel_size = kernel_size
@@ -45,9 +47,11 @@ class LightRPNHead(RPNHead):
         self.norm_cfg = norm_cfg
         super().__init__(in_channels, feat_channels=feat_channels, **kwargs)
         if self.prior_generator.num_levels != 1:
-            raise ValueError(f'LightRPNHead: the anchor generator has {self.prior_generator.num_levels} levels '
-                             f'(strides {self.prior_generator.strides}), but ThunderNet has one map; use one stride, '
-                             'for example strides=[16]')
+            raise ValueError(
+                f'LightRPNHead: the anchor generator has {self.prior_generator.num_levels} levels '
+                f'(strides {self.prior_generator.strides}), but ThunderNet has one map; use one stride, '
+                'for example strides=[16]'
+            )
 
     def _init_layers(self) -> None:
         """Build the trunk and the output layers."""
@@ -55,7 +59,8 @@ class LightRPNHead(RPNHead):
         if self.depthwise:
             self.trunk = nn.Sequential(
                 ConvModule(self.in_channels, self.in_channels, self.kernel_size, groups=self.in_channels, **conv),
-                ConvModule(self.in_channels, self.feat_channels, 1, norm_cfg=self.norm_cfg))
+                ConvModule(self.in_channels, self.feat_channels, 1, norm_cfg=self.norm_cfg),
+            )
         else:
             self.trunk = ConvModule(self.in_channels, self.feat_channels, self.kernel_size, **conv)
         self.rpn_cls = nn.Conv2d(self.feat_channels, self.num_base_priors * self.cls_out_channels, 1)

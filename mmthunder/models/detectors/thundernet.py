@@ -37,16 +37,18 @@ class ThunderNet(TwoStageDetector):
         ValueError: If the channels, bins or strides of the parts do not fit.
     """
 
-    def __init__(self,
-                 backbone: ConfigType,
-                 neck: ConfigType,
-                 rpn_head: ConfigType,
-                 roi_head: ConfigType,
-                 train_cfg: ConfigType,
-                 test_cfg: ConfigType,
-                 sam: OptConfigType = None,
-                 data_preprocessor: OptConfigType = None,
-                 init_cfg: OptMultiConfig = None) -> None:
+    def __init__(
+        self,
+        backbone: ConfigType,
+        neck: ConfigType,
+        rpn_head: ConfigType,
+        roi_head: ConfigType,
+        train_cfg: ConfigType,
+        test_cfg: ConfigType,
+        sam: OptConfigType = None,
+        data_preprocessor: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
         super().__init__(
             backbone=backbone,
             neck=neck,
@@ -55,7 +57,8 @@ class ThunderNet(TwoStageDetector):
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         self.sam = MODELS.build(sam) if sam is not None else None
         self._check_fit()
         # Under autocast too: mmcv's soft-NMS has no bfloat16.
@@ -65,18 +68,38 @@ class ThunderNet(TwoStageDetector):
         """Refuse parts that do not fit each other, before the first forward does it less clearly."""
         extractor = self.roi_head.bbox_roi_extractor
         bins = extractor.roi_layers[0].output_size
-        pairs = [('rpn_head.in_channels', self.rpn_head.in_channels, 'neck.out_channels', self.neck.out_channels),
-                 ('bbox_roi_extractor.out_channels times the bins', extractor.out_channels * bins[0] * bins[1],
-                  'neck.out_channels', self.neck.out_channels),
-                 ('bbox_head.in_channels', self.roi_head.bbox_head.in_channels, 'bbox_roi_extractor.out_channels',
-                  extractor.out_channels),
-                 ('bbox_head.roi_feat_size', tuple(self.roi_head.bbox_head.roi_feat_size), 'roi_layer.output_size',
-                  tuple(bins)),
-                 ('bbox_roi_extractor.featmap_strides', extractor.featmap_strides[0], 'anchor_generator.strides',
-                  self.rpn_head.prior_generator.strides[0][0])]
+        pairs = [
+            ('rpn_head.in_channels', self.rpn_head.in_channels, 'neck.out_channels', self.neck.out_channels),
+            (
+                'bbox_roi_extractor.out_channels times the bins',
+                extractor.out_channels * bins[0] * bins[1],
+                'neck.out_channels',
+                self.neck.out_channels,
+            ),
+            (
+                'bbox_head.in_channels',
+                self.roi_head.bbox_head.in_channels,
+                'bbox_roi_extractor.out_channels',
+                extractor.out_channels,
+            ),
+            (
+                'bbox_head.roi_feat_size',
+                tuple(self.roi_head.bbox_head.roi_feat_size),
+                'roi_layer.output_size',
+                tuple(bins),
+            ),
+            (
+                'bbox_roi_extractor.featmap_strides',
+                extractor.featmap_strides[0],
+                'anchor_generator.strides',
+                self.rpn_head.prior_generator.strides[0][0],
+            ),
+        ]
         if self.sam is not None:
-            pairs += [('sam.in_channels', self.sam.in_channels, 'rpn_head.feat_channels', self.rpn_head.feat_channels),
-                      ('sam.out_channels', self.sam.out_channels, 'neck.out_channels', self.neck.out_channels)]
+            pairs += [
+                ('sam.in_channels', self.sam.in_channels, 'rpn_head.feat_channels', self.rpn_head.feat_channels),
+                ('sam.out_channels', self.sam.out_channels, 'neck.out_channels', self.neck.out_channels),
+            ]
         for name, value, other_name, other in pairs:
             if value != other:
                 raise ValueError(f'ThunderNet: {name} is {value}, but {other_name} is {other}; make them equal')
@@ -97,9 +120,11 @@ class ThunderNet(TwoStageDetector):
         """
         feats = self.neck(self.backbone(batch_inputs))
         if len(feats) != 1:
-            raise ValueError(f'ThunderNet: the neck {type(self.neck).__name__} gives {len(feats)} maps, but RPN and '
-                             'RoI head read one; use a neck with one output, such as CEM')
-        feat, = feats
+            raise ValueError(
+                f'ThunderNet: the neck {type(self.neck).__name__} gives {len(feats)} maps, but RPN and '
+                'RoI head read one; use a neck with one output, such as CEM'
+            )
+        (feat,) = feats
         rpn_feat = self.rpn_head.trunk(feat)
         if self.sam is not None:
             feat = self.sam(feat, rpn_feat)

@@ -15,8 +15,10 @@ def _check_sampling(pool_mode: str, sampling_ratio: int) -> None:
     if pool_mode not in POOL_MODES:
         raise ValueError(f'PSRoIAlign: unknown pool_mode {pool_mode!r}; use one of {list(POOL_MODES)}')
     if sampling_ratio < 1:
-        raise ValueError(f'PSRoIAlign: sampling_ratio {sampling_ratio} must be at least 1; the adaptive '
-                         'sampling that 0 stands for elsewhere is not supported')
+        raise ValueError(
+            f'PSRoIAlign: sampling_ratio {sampling_ratio} must be at least 1; the adaptive '
+            'sampling that 0 stands for elsewhere is not supported'
+        )
 
 
 def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, limit: int) -> Tuple[Tensor, Tensor]:
@@ -34,7 +36,8 @@ def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, 
         last cell's centre) and whether each sample is on the map, both (bins, sampling_ratio, K).
     """
     steps = (torch.arange(bins * sampling_ratio, dtype=start.dtype, device=start.device) + 0.5) / (
-        bins * sampling_ratio)
+        bins * sampling_ratio
+    )
     points = start + size * steps.unsqueeze(1)
     points = points.view(bins, sampling_ratio, -1)
     # Up to one cell beyond the border a sample reads the border, by grid_sample's padding; further out it reads 0.
@@ -42,14 +45,16 @@ def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, 
     return points * (2 / max(limit - 1, 1)) - 1, inside
 
 
-def ps_roi_align(feat: Tensor,
-                 rois: Tensor,
-                 output_size: Tuple[int, int],
-                 spatial_scale: float,
-                 sampling_ratio: int = 2,
-                 pool_mode: str = 'avg',
-                 aligned: bool = True,
-                 min_size: float = 0.) -> Tensor:
+def ps_roi_align(
+    feat: Tensor,
+    rois: Tensor,
+    output_size: Tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int = 2,
+    pool_mode: str = 'avg',
+    aligned: bool = True,
+    min_size: float = 0.0,
+) -> Tensor:
     """Pool every bin of every RoI from the bin's own group of channels.
 
     Output channel c of bin (i, j) reads input channel ``(c * p_h + i) * p_w + j`` only. Each bin takes
@@ -81,8 +86,10 @@ def ps_roi_align(feat: Tensor,
     """
     _check_sampling(pool_mode, sampling_ratio)
     if feat.shape[1] % (output_size[0] * output_size[1]):
-        raise ValueError(f'PSRoIAlign: {feat.shape[1]} channels are not a multiple of the '
-                         f'{output_size[0]}x{output_size[1]} bins of output_size')
+        raise ValueError(
+            f'PSRoIAlign: {feat.shape[1]} channels are not a multiple of the '
+            f'{output_size[0]}x{output_size[1]} bins of output_size'
+        )
     num_imgs, channels, height, width = feat.shape
     p_h, p_w = output_size
     dtype = feat.dtype
@@ -94,7 +101,7 @@ def ps_roi_align(feat: Tensor,
         order = rois[:, 0].argsort(stable=True)
         rois = rois[order]
         counts = torch.bincount(rois[:, 0].long(), minlength=num_imgs).tolist()
-    boxes = rois[:, 1:].to(compute_dtype) * spatial_scale - (0.5 if aligned else 0.)
+    boxes = rois[:, 1:].to(compute_dtype) * spatial_scale - (0.5 if aligned else 0.0)
     x1, y1, x2, y2 = boxes.unbind(1)
     roi_w = (x2 - x1).clamp(min=min_size) if min_size > 0 else x2 - x1
     roi_h = (y2 - y1).clamp(min=min_size) if min_size > 0 else y2 - y1
@@ -108,11 +115,14 @@ def ps_roi_align(feat: Tensor,
     grid = torch.stack((x, y), -1).reshape(p_h * p_w, sampling_ratio**2, num_rois, 2)
     inside = (x_inside[None, :, None] & y_inside[:, None, :, None]).reshape(p_h * p_w, 1, sampling_ratio**2, num_rois)
 
-    img_grids = grid.split(counts, 2) if num_imgs > 1 else (grid, )
-    samples = torch.cat([
-        F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
-        for img_bins, img_grid in zip(bins, img_grids)
-    ], 3)
+    img_grids = grid.split(counts, 2) if num_imgs > 1 else (grid,)
+    samples = torch.cat(
+        [
+            F.grid_sample(img_bins, img_grid, mode='bilinear', padding_mode='border', align_corners=True)
+            for img_bins, img_grid in zip(bins, img_grids)
+        ],
+        3,
+    )
     samples = samples * inside
     pooled = samples.amax(2) if pool_mode == 'max' else samples.mean(2)
     # (p_h * p_w, C, K) -> (K, C, p_h, p_w)
@@ -140,13 +150,15 @@ class PSRoIAlign(nn.Module):
         ValueError: If ``pool_mode`` or ``sampling_ratio`` is not supported.
     """
 
-    def __init__(self,
-                 output_size: Union[int, Tuple[int, int]],
-                 spatial_scale: float,
-                 sampling_ratio: int = 2,
-                 pool_mode: str = 'avg',
-                 aligned: bool = True,
-                 min_size: float = 0.) -> None:
+    def __init__(
+        self,
+        output_size: Union[int, Tuple[int, int]],
+        spatial_scale: float,
+        sampling_ratio: int = 2,
+        pool_mode: str = 'avg',
+        aligned: bool = True,
+        min_size: float = 0.0,
+    ) -> None:
         super().__init__()
         _check_sampling(pool_mode, sampling_ratio)
         self.output_size = _pair(output_size)
@@ -158,11 +170,21 @@ class PSRoIAlign(nn.Module):
 
     def forward(self, feat: Tensor, rois: Tensor) -> Tensor:
         """Pool the RoIs; see :func:`ps_roi_align` for the shapes."""
-        return ps_roi_align(feat, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.pool_mode,
-                            self.aligned, self.min_size)
+        return ps_roi_align(
+            feat,
+            rois,
+            self.output_size,
+            self.spatial_scale,
+            self.sampling_ratio,
+            self.pool_mode,
+            self.aligned,
+            self.min_size,
+        )
 
     def extra_repr(self) -> str:
         """Describe the arguments when printed."""
-        return (f'output_size={self.output_size}, spatial_scale={self.spatial_scale}, '
-                f'sampling_ratio={self.sampling_ratio}, pool_mode={self.pool_mode!r}, aligned={self.aligned}, '
-                f'min_size={self.min_size}')
+        return (
+            f'output_size={self.output_size}, spatial_scale={self.spatial_scale}, '
+            f'sampling_ratio={self.sampling_ratio}, pool_mode={self.pool_mode!r}, aligned={self.aligned}, '
+            f'min_size={self.min_size}'
+        )

@@ -21,11 +21,13 @@ class SpatialAttention(BaseModule):
             :class:`mmcv.cnn.ConvModule`'s.
     """
 
-    def __init__(self,
-                 in_channels: int = 256,
-                 out_channels: int = 245,
-                 norm_cfg: ConfigType = dict(type='BN'),
-                 init_cfg: OptMultiConfig = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 256,
+        out_channels: int = 245,
+        norm_cfg: ConfigType = dict(type='BN'),
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.in_channels = in_channels
         self.out_channels = out_channels

@@ -41,12 +41,14 @@ class CEM(BaseModule):
         use_c5: bool = True,
         use_glb: bool = True,
         upsample_mode: str = 'nearest',
-        init_cfg: OptMultiConfig = dict(type='Xavier', layer='Conv2d', distribution='uniform')
+        init_cfg: OptMultiConfig = dict(type='Xavier', layer='Conv2d', distribution='uniform'),
     ) -> None:
         super().__init__(init_cfg)
         if len(in_channels) != 2:
-            raise ValueError(f'CEM: in_channels {list(in_channels)} must be the channels of two levels, C4 and C5 '
-                             '(strides 16 and 32 pixels)')
+            raise ValueError(
+                f'CEM: in_channels {list(in_channels)} must be the channels of two levels, C4 and C5 '
+                '(strides 16 and 32 pixels)'
+            )
         if not (use_c4 or use_c5):
             raise ValueError('CEM: use_c4 and use_c5 are both False; the sum needs at least one of C4 and C5')
         self.in_channels = tuple(in_channels)
@@ -69,9 +71,11 @@ class CEM(BaseModule):
         """
         channels = tuple(feat.shape[1] for feat in feats)
         if channels != self.in_channels:
-            raise ValueError(f'CEM: in_channels {list(self.in_channels)} do not fit the backbone, which gives '
-                             f'{len(feats)} levels with {list(channels)} channels; set neck.in_channels or the '
-                             "backbone's out_indices")
+            raise ValueError(
+                f'CEM: in_channels {list(self.in_channels)} do not fit the backbone, which gives '
+                f'{len(feats)} levels with {list(channels)} channels; set neck.in_channels or the '
+                "backbone's out_indices"
+            )
         c4, c5 = feats
         maps = []
         if self.conv_c4 is not None:
@@ -83,4 +87,4 @@ class CEM(BaseModule):
         out = maps[0]
         for other in maps[1:]:
             out = out + other
-        return (out, )
+        return (out,)

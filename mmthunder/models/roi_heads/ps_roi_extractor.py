@@ -25,14 +25,14 @@ class PSRoIExtractor(BaseRoIExtractor):
         ValueError: If there is not exactly one stride.
     """
 
-    def __init__(self,
-                 roi_layer: ConfigType,
-                 out_channels: int,
-                 featmap_strides: Sequence[int],
-                 init_cfg: OptMultiConfig = None) -> None:
+    def __init__(
+        self, roi_layer: ConfigType, out_channels: int, featmap_strides: Sequence[int], init_cfg: OptMultiConfig = None
+    ) -> None:
         if len(featmap_strides) != 1:
-            raise ValueError(f'PSRoIExtractor: featmap_strides {list(featmap_strides)} has {len(featmap_strides)} '
-                             'levels, but RoI features come from one map; give one stride, for example [16]')
+            raise ValueError(
+                f'PSRoIExtractor: featmap_strides {list(featmap_strides)} has {len(featmap_strides)} '
+                'levels, but RoI features come from one map; give one stride, for example [16]'
+            )
         super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
 
     def build_roi_layers(self, layer_cfg: ConfigType, featmap_strides: Sequence[int]) -> nn.ModuleList:

@@ -54,13 +54,17 @@ def test_unreadable_files_are_named_with_pillow(tmp_path, content):
             load.transform(dict(img_path=str(file)))
 
 
-@pytest.mark.parametrize('error', [
-    ImportError('Please install petrel_client'),
-    MemoryError(),
-    OSError(errno.EIO, 'Input/output error'),
-    URLError('Connection refused'),
-    RuntimeError('of a storage')
-], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    'error',
+    [
+        ImportError('Please install petrel_client'),
+        MemoryError(),
+        OSError(errno.EIO, 'Input/output error'),
+        URLError('Connection refused'),
+        RuntimeError('of a storage'),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_other_errors_are_not_the_files(tmp_path, monkeypatch, error):
     """A missing client, no memory, the disk, the network: these say themselves what is wrong."""
 
@@ -120,7 +124,8 @@ CUT = dict(
     thumbnail=with_segment(encode('.jpg'), b'Exif\0\0' + encode('.jpg', image=photograph(8, 8))),
     png=encode('.png'),
     bmp=encode('.bmp'),
-    webp=encode('.webp'))
+    webp=encode('.webp'),
+)
 
 
 @pytest.mark.parametrize('content', CUT.values(), ids=CUT)
@@ -130,7 +135,7 @@ def test_cut_files_are_named(tmp_path, content, share):
     file = tmp_path / 'image.jpg'
     file.write_bytes(content)
     assert load(file)['img'].shape == (48, 64, 3)
-    file.write_bytes(content[:int(share * len(content))])
+    file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=f'^{re.escape(str(file))}: (the image is cut off|not a readable image); '):
         load(file)
 
@@ -146,7 +151,7 @@ def test_more_behind_the_image(tmp_path, content):
 @pytest.mark.parametrize('content', [b'\xff', b'\xff\xff\xff', b'\xff\x01', b'\xff\xd0', b'\0', b'\xff\0', b'between'])
 def test_between_the_segments_of_a_header(tmp_path, content):
     """Fill bytes, markers without a segment, and bytes that mean nothing: OpenCV passes over them."""
-    jpeg, thumbnail = encode('.jpg'), CUT['thumbnail'][2:2 - len(encode('.jpg'))]
+    jpeg, thumbnail = encode('.jpg'), CUT['thumbnail'][2 : 2 - len(encode('.jpg'))]
     tables = jpeg.index(b'\xff\xdb')
     jpeg = jpeg[:tables] + content + thumbnail + jpeg[tables:]
     (tmp_path / 'image.jpg').write_bytes(jpeg)
@@ -161,8 +166,15 @@ def test_other_formats_are_not_read_again():
     assert file.tell() == 2
 
 
-@pytest.mark.parametrize(('suffix', 'image'), [('.png', photograph().astype(np.uint16) * 257), ('.tiff', photograph()),
-                                               ('.webp', photograph()), ('.bmp', photograph()[..., 0])])
+@pytest.mark.parametrize(
+    ('suffix', 'image'),
+    [
+        ('.png', photograph().astype(np.uint16) * 257),
+        ('.tiff', photograph()),
+        ('.webp', photograph()),
+        ('.bmp', photograph()[..., 0]),
+    ],
+)
 def test_other_formats_under_a_jpeg_name(tmp_path, suffix, image):
     (tmp_path / 'image.jpg').write_bytes(encode(suffix, image=image))
     results = load(tmp_path / 'image.jpg')
@@ -195,7 +207,7 @@ class TestSize:
 
     def test_right(self, file, recwarn):
         load(file, width=64, height=48, instances=[dict(bbox=[-9, 5, 400, 30])])
-        load(file, width=64., height=48.)
+        load(file, width=64.0, height=48.0)
         load(file)
         assert not recwarn
 

@@ -30,8 +30,12 @@ def norms(module: nn.Module) -> list:
 def randomise(model: nn.Module) -> nn.Module:
     """Give batch norm scales and statistics of its own, and no block a dead branch."""
     for norm in norms(model):
-        for value, low, high in ((norm.weight.data, 0.5, 1.5), (norm.bias.data, -0.2, 0.2),
-                                 (norm.running_mean, -0.2, 0.2), (norm.running_var, 0.5, 1.5)):
+        for value, low, high in (
+            (norm.weight.data, 0.5, 1.5),
+            (norm.bias.data, -0.2, 0.2),
+            (norm.running_mean, -0.2, 0.2),
+            (norm.running_var, 0.5, 1.5),
+        ):
             value.uniform_(low, high)
     return model
 
@@ -127,8 +131,12 @@ def test_style_moves_the_stride():
         model = tiny(style=style)
         for layer in (model.layer2, model.layer3):
             assert (layer[0].conv1.stride[0], layer[0].conv2.stride[0]) == strides
-        assert all(conv.stride == (1, 1) for layer in (model.layer4, model.layer5) for conv in layer.modules()
-                   if isinstance(conv, nn.Conv2d))
+        assert all(
+            conv.stride == (1, 1)
+            for layer in (model.layer4, model.layer5)
+            for conv in layer.modules()
+            if isinstance(conv, nn.Conv2d)
+        )
 
 
 def test_no_projection():
@@ -146,12 +154,16 @@ def test_no_projection():
 
 def test_stage_5_only():
     model = tiny(num_stages=4)
-    assert [x.shape[1:] for x in model(torch.randn(1, 3, 64, 64))] == [(32, 16, 16), (64, 8, 8), (128, 4, 4),
-                                                                      (128, 4, 4)]
+    assert [x.shape[1:] for x in model(torch.randn(1, 3, 64, 64))] == [
+        (32, 16, 16),
+        (64, 8, 8),
+        (128, 4, 4),
+        (128, 4, 4),
+    ]
     assert not hasattr(model, 'layer5')
 
 
-@pytest.mark.parametrize('out_indices', [(0, ), (4, ), (2, 3, 4), [1, 3]])
+@pytest.mark.parametrize('out_indices', [(0,), (4,), (2, 3, 4), [1, 3]])
 def test_out_indices(out_indices):
     model = tiny()
     model.eval()
@@ -171,7 +183,7 @@ def test_in_channels():
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3, 4, 5])
 def test_frozen_stages(frozen_stages, norm_eval):
     model = tiny(frozen_stages=frozen_stages, norm_eval=norm_eval)
-    parts = [STEM, *((name, ) for name in LAYERS)]
+    parts = [STEM, *((name,) for name in LAYERS)]
     for i, names in enumerate(parts):  # as made, too, which is what the optimiser sees
         assert all(p.requires_grad == (i > frozen_stages) for name in names for p in getattr(model, name).parameters())
     model.train()
@@ -184,8 +196,11 @@ def test_frozen_stages(frozen_stages, norm_eval):
         for module in (getattr(model, name) for name in names):
             assert all(p.requires_grad != frozen and (p.grad is None) == frozen for p in module.parameters())
             assert all(m.training == (not frozen and not norm_eval) for m in norms(module))
-        changed = any(not torch.equal(value, before[key]) for key, value in model.state_dict().items()
-                      if key.split('.')[0] in names)
+        changed = any(
+            not torch.equal(value, before[key])
+            for key, value in model.state_dict().items()
+            if key.split('.')[0] in names
+        )
         assert changed == (not frozen and not norm_eval)
 
 
@@ -222,19 +237,22 @@ def test_with_cp_changes_no_result(monkeypatch):
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(('kwargs', 'match'), [
-    (dict(depth=50), r'unknown depth 50; use one of \[59, 110\]'),
-    (dict(num_stages=3), 'num_stages 3 must be 5, or 4'),
-    (dict(num_stages=6), 'num_stages 6 must be 5, or 4'),
-    (dict(num_stages=4, stage6_projection=False), 'stage6_projection=False needs num_stages=5'),
-    (dict(out_indices=()), r'out_indices \(\) must be among \(0, 1, 2, 3, 4\)'),
-    (dict(out_indices=(1, 5)), r'out_indices \(1, 5\) must be among'),
-    (dict(out_indices=(-1, )), 'must be among'),
-    (dict(num_stages=4, out_indices=(4, )), r'out_indices \(4,\) must be among \(0, 1, 2, 3\)'),
-    (dict(frozen_stages=6), 'frozen_stages 6 must be from -1 to 5'),
-    (dict(frozen_stages=-2), 'frozen_stages -2'),
-    (dict(style='tensorflow'), "unknown style 'tensorflow'"),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        (dict(depth=50), r'unknown depth 50; use one of \[59, 110\]'),
+        (dict(num_stages=3), 'num_stages 3 must be 5, or 4'),
+        (dict(num_stages=6), 'num_stages 6 must be 5, or 4'),
+        (dict(num_stages=4, stage6_projection=False), 'stage6_projection=False needs num_stages=5'),
+        (dict(out_indices=()), r'out_indices \(\) must be among \(0, 1, 2, 3, 4\)'),
+        (dict(out_indices=(1, 5)), r'out_indices \(1, 5\) must be among'),
+        (dict(out_indices=(-1,)), 'must be among'),
+        (dict(num_stages=4, out_indices=(4,)), r'out_indices \(4,\) must be among \(0, 1, 2, 3\)'),
+        (dict(frozen_stages=6), 'frozen_stages 6 must be from -1 to 5'),
+        (dict(frozen_stages=-2), 'frozen_stages -2'),
+        (dict(style='tensorflow'), "unknown style 'tensorflow'"),
+    ],
+)
 def test_invalid_arguments(kwargs, match):
     with pytest.raises(ValueError, match=match):
         tiny(**kwargs)
@@ -271,7 +289,7 @@ def pretrained(path, **kwargs) -> dict:
 def filled_stages(model: nn.Module, state: dict) -> list:
     """The paper's numbers of the stages whose tensors are all the state dict's."""
     stages = []
-    for stage, names in enumerate([STEM, *((name, ) for name in LAYERS)], 1):
+    for stage, names in enumerate([STEM, *((name,) for name in LAYERS)], 1):
         own = {key: value for key, value in model.state_dict().items() if key.split('.')[0] in names}
         if all(key in state and torch.equal(value, state[key]) for key, value in own.items()):
             stages.append(stage)
@@ -297,7 +315,7 @@ def test_torchvision_resnet50_fills_stages_1_to_4(tmp_path, log):
         for i, block in enumerate(getattr(model, name)):
             weight = block.conv2.weight
             assert not torch.equal(weight, before[f'{name}.{i}.conv2.weight'])
-            torch.testing.assert_close(weight.std().item(), (2 / (9 * 256))**0.5, rtol=0.02, atol=0)
+            torch.testing.assert_close(weight.std().item(), (2 / (9 * 256)) ** 0.5, rtol=0.02, atol=0)
             assert (block.bn3.weight == 0).all() and (block.bn1.weight == 1).all()
     # Frozen statistics of 0 and 1 therefore keep the scale of stage 4's map.
     for module in (model, resnet):

@@ -52,21 +52,25 @@ def test_arguments():
         stage_blocks=(1, 2),
         convs_per_block=1,
         in_channels=1,
-        out_indices=(1, ),
-        norm_cfg=dict(type='GN', num_groups=2)).eval()
-    out, = model(torch.randn(1, 1, 32, 32))
+        out_indices=(1,),
+        norm_cfg=dict(type='GN', num_groups=2),
+    ).eval()
+    (out,) = model(torch.randn(1, 1, 32, 32))
     assert out.shape == (1, 8, 2, 2)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     out.sum().backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize(('kwargs', 'match'), [
-    (dict(stage_blocks=(2, 4)), r'stage_blocks \(2, 4\) must give at least one block to each of the 3 stages'),
-    (dict(stage_blocks=(2, 0, 2)), 'at least one block'),
-    (dict(out_indices=(3, )), r'out_indices \(3,\) must be among \(0, 1, 2\)'),
-    (dict(out_indices=()), 'must be among'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        (dict(stage_blocks=(2, 4)), r'stage_blocks \(2, 4\) must give at least one block to each of the 3 stages'),
+        (dict(stage_blocks=(2, 0, 2)), 'at least one block'),
+        (dict(out_indices=(3,)), r'out_indices \(3,\) must be among \(0, 1, 2\)'),
+        (dict(out_indices=()), 'must be among'),
+    ],
+)
 def test_invalid_arguments(kwargs, match):
     with pytest.raises(ValueError, match=match):
         SmallXception(**kwargs)

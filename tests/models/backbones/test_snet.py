@@ -13,10 +13,12 @@ WIDTHS = {'49': (24, (60, 120, 240), 512), '146': (24, (132, 264, 528), 0), '535
 
 def tiny(**kwargs) -> SNet:
     """A narrow SNet49 that runs in milliseconds."""
-    return SNet(**{
-        **dict(arch='49', stem_channels=4, stage_channels=(8, 12, 16), stage_repeats=(2, 2, 1), conv5_channels=10),
-        **kwargs
-    })
+    return SNet(
+        **{
+            **dict(arch='49', stem_channels=4, stage_channels=(8, 12, 16), stage_repeats=(2, 2, 1), conv5_channels=10),
+            **kwargs,
+        }
+    )
 
 
 def halve(size: tuple, times: int) -> tuple:
@@ -92,8 +94,8 @@ def test_depthwise_repeats():
     for branch, channels, first in ((block.branch, 10, 1), (block.branch_left, 6, 0)):
         convs = [(conv.kernel_size, conv.stride, conv.groups, conv.with_activation) for conv in branch]
         depthwise = [((3, 3), (2, 2), channels, False), ((3, 3), (1, 1), channels, False)]
-        assert convs[first:first + 2] == depthwise
-        assert all(kernel == (1, 1) for kernel, *_ in convs[:first] + convs[first + 2:])
+        assert convs[first : first + 2] == depthwise
+        assert all(kernel == (1, 1) for kernel, *_ in convs[:first] + convs[first + 2 :])
     assert block.eval()(torch.randn(1, 6, 9, 7)).shape == (1, 20, 5, 4)
     model = tiny(kernel_size=3, depthwise_repeats=2)
     assert sum(isinstance(m, torch.nn.Conv2d) and m.groups > 1 for m in model.modules()) == 2 * (2 + 2 + 1 + 3)
@@ -204,23 +206,29 @@ def test_with_cp_changes_no_result(monkeypatch):
     torch.testing.assert_close(results[0], results[1])
 
 
-@pytest.mark.parametrize(('kwargs', 'match'), [
-    (dict(arch='50'), r"unknown arch '50'; use one of \['49', '146', '535'\]"),
-    (dict(stage_channels=(8, 16)), r'stage_repeats \(2, 2, 1\) must give at least one block to each of the 2 stages'),
-    (dict(stage_repeats=(4, 8)), r'stage_repeats \(4, 8\) must give at least one block'),
-    (dict(stage_repeats=(4, 0, 4)), 'at least one block'),
-    (dict(stage_channels=(8, 13, 16)), r'stage_channels \(8, 13, 16\) must be even'),
-    (dict(stage_channels=(8, 8, 16)), r'\(4, 8, 8, 16\) must grow'),
-    (dict(stage_channels=(8, 16, 12)), 'must grow'),
-    (dict(kernel_size=4), 'kernel_size 4 must be odd'),
-    (dict(depthwise_repeats=0), 'depthwise_repeats 0 must be at least 1'),
-    (dict(shuffle='odd'), r"unknown shuffle 'odd'; use one of \['even_odd', 'interleave'\]"),
-    (dict(out_indices=()), r'out_indices \(\) must be among \(0, 1, 2\)'),
-    (dict(out_indices=(1, 3)), r'out_indices \(1, 3\) must be among'),
-    (dict(out_indices=(-1, )), 'must be among'),
-    (dict(frozen_stages=4), 'frozen_stages 4 must be from -1 to 3'),
-    (dict(frozen_stages=-2), 'frozen_stages -2'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        (dict(arch='50'), r"unknown arch '50'; use one of \['49', '146', '535'\]"),
+        (
+            dict(stage_channels=(8, 16)),
+            r'stage_repeats \(2, 2, 1\) must give at least one block to each of the 2 stages',
+        ),
+        (dict(stage_repeats=(4, 8)), r'stage_repeats \(4, 8\) must give at least one block'),
+        (dict(stage_repeats=(4, 0, 4)), 'at least one block'),
+        (dict(stage_channels=(8, 13, 16)), r'stage_channels \(8, 13, 16\) must be even'),
+        (dict(stage_channels=(8, 8, 16)), r'\(4, 8, 8, 16\) must grow'),
+        (dict(stage_channels=(8, 16, 12)), 'must grow'),
+        (dict(kernel_size=4), 'kernel_size 4 must be odd'),
+        (dict(depthwise_repeats=0), 'depthwise_repeats 0 must be at least 1'),
+        (dict(shuffle='odd'), r"unknown shuffle 'odd'; use one of \['even_odd', 'interleave'\]"),
+        (dict(out_indices=()), r'out_indices \(\) must be among \(0, 1, 2\)'),
+        (dict(out_indices=(1, 3)), r'out_indices \(1, 3\) must be among'),
+        (dict(out_indices=(-1,)), 'must be among'),
+        (dict(frozen_stages=4), 'frozen_stages 4 must be from -1 to 3'),
+        (dict(frozen_stages=-2), 'frozen_stages -2'),
+    ],
+)
 def test_invalid_arguments(kwargs, match):
     with pytest.raises(ValueError, match=match):
         tiny(**kwargs)

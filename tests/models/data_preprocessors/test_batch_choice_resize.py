@@ -57,8 +57,9 @@ def test_sides_scale_by_what_they_were_rounded_to():
 def test_img_shape_without_the_padding():
     preprocessor = MODELS.build(
         dict(
-            type='DetDataPreprocessor', pad_size_divisor=1, batch_augments=[dict(type='BatchChoiceResize',
-                                                                                 sizes=[48])]))
+            type='DetDataPreprocessor', pad_size_divisor=1, batch_augments=[dict(type='BatchChoiceResize', sizes=[48])]
+        )
+    )
     data = preprocessor(demo_mm_inputs(2, [[3, 64, 96], [3, 40, 60]]), True)
     assert data['inputs'].shape == (2, 3, 32, 48)
     assert [sample.img_shape for sample in data['data_samples']] == [(32, 48), (20, 30)]

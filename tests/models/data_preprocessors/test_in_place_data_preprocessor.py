@@ -18,12 +18,16 @@ def run(kind: str, inputs: object, training: bool = False, **options) -> tuple:
 
 
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
-@pytest.mark.parametrize('options', [
-    dict(RGB, pad_size_divisor=32),
-    dict(RGB, bgr_to_rgb=False),
-    dict(mean=[100.], std=[50.], pad_size_divisor=8),
-    dict(pad_size_divisor=8),
-], ids=['padded', 'bgr', 'one mean', 'not normalised'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(RGB, pad_size_divisor=32),
+        dict(RGB, bgr_to_rgb=False),
+        dict(mean=[100.0], std=[50.0], pad_size_divisor=8),
+        dict(pad_size_divisor=8),
+    ],
+    ids=['padded', 'bgr', 'one mean', 'not normalised'],
+)
 def test_equals_mmdets(dtype, options):
     """Bit for bit, for images of different sizes, which stay as they are."""
     images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8).to(dtype) for size in ((40, 70), (64, 33))]
@@ -35,10 +39,14 @@ def test_equals_mmdets(dtype, options):
     assert all(torch.equal(image, copy) for image, copy in zip(images, copies))
 
 
-@pytest.mark.parametrize(('inputs', 'options'), [
-    (torch.randint(0, 256, (2, 3, 40, 70), dtype=torch.uint8), RGB),
-    ([torch.randint(0, 256, (1, 40, 70), dtype=torch.uint8)], dict(mean=[100.], std=[50.])),
-], ids=['tensor', 'grey'])
+@pytest.mark.parametrize(
+    ('inputs', 'options'),
+    [
+        (torch.randint(0, 256, (2, 3, 40, 70), dtype=torch.uint8), RGB),
+        ([torch.randint(0, 256, (1, 40, 70), dtype=torch.uint8)], dict(mean=[100.0], std=[50.0])),
+    ],
+    ids=['tensor', 'grey'],
+)
 def test_other_inputs(inputs, options):
     """They go mmengine's way."""
     expected, _ = run('DetDataPreprocessor', inputs, **options)

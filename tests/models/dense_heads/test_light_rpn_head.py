@@ -6,9 +6,10 @@ from torch import nn
 from mmthunder.models import LightRPNHead
 
 
-def make_head(strides=(16, ), **kwargs) -> LightRPNHead:
+def make_head(strides=(16,), **kwargs) -> LightRPNHead:
     anchors = dict(
-        type='AnchorGenerator', scales=[2, 4, 8, 16, 32], ratios=[0.5, 0.75, 1.0, 4 / 3, 2.0], strides=list(strides))
+        type='AnchorGenerator', scales=[2, 4, 8, 16, 32], ratios=[0.5, 0.75, 1.0, 4 / 3, 2.0], strides=list(strides)
+    )
     return MODELS.build(dict(type='LightRPNHead', in_channels=245, anchor_generator=anchors, **kwargs))
 
 
@@ -36,7 +37,7 @@ def test_full_convolution():
 def test_outputs_come_from_the_last_map(others):
     head = make_head()
     rpn_feat = torch.randn(2, 256, 6, 8)
-    (cls_score, ), (bbox_pred, ) = head((*torch.randn(others, 2, 245, 6, 8), rpn_feat))
+    (cls_score,), (bbox_pred,) = head((*torch.randn(others, 2, 245, 6, 8), rpn_feat))
     assert cls_score.shape == (2, 25, 6, 8)
     assert bbox_pred.shape == (2, 100, 6, 8)
     torch.testing.assert_close(cls_score, head.rpn_cls(rpn_feat))
@@ -46,7 +47,7 @@ def test_outputs_come_from_the_last_map(others):
 def test_two_outputs_an_anchor():
     """Background and object, for a softmax."""
     head = make_head(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False))
-    (cls_score, ), (bbox_pred, ) = head((torch.randn(1, 256, 2, 3), ))
+    (cls_score,), (bbox_pred,) = head((torch.randn(1, 256, 2, 3),))
     assert cls_score.shape == (1, 50, 2, 3) and bbox_pred.shape == (1, 100, 2, 3)
 
 
@@ -67,10 +68,14 @@ def test_release_golden(shared):
     head = make_head().eval()
     names = {'rpn_conv.0.': 'trunk.0.conv.', 'rpn_conv.1.': 'trunk.0.bn.', 'rpn_conv.3.': 'trunk.1.conv.'}
     names.update({'rpn_conv.4.': 'trunk.1.bn.', 'rpn_cls.': 'rpn_cls.', 'rpn_reg.': 'rpn_reg.'})
-    head.load_state_dict({
-        name + key[len(f'rpn_head.{old}'):]: value
-        for key, value in weights.items() for old, name in names.items() if key.startswith(f'rpn_head.{old}')
-    })
-    (cls_score, ), (bbox_pred, ) = head((head.trunk(golden['cem']), ))
+    head.load_state_dict(
+        {
+            name + key[len(f'rpn_head.{old}') :]: value
+            for key, value in weights.items()
+            for old, name in names.items()
+            if key.startswith(f'rpn_head.{old}')
+        }
+    )
+    (cls_score,), (bbox_pred,) = head((head.trunk(golden['cem']),))
     torch.testing.assert_close(cls_score, golden['rpn_cls'], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(bbox_pred, golden['rpn_reg'], rtol=1e-4, atol=1e-4)

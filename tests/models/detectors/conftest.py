@@ -9,17 +9,13 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
 NARROW_SNET = dict(
-    _delete_=True,
-    type='SNet',
-    stem_channels=8,
-    stage_channels=(16, 24, 32),
-    stage_repeats=(2, 2, 1),
-    conv5_channels=40)
+    _delete_=True, type='SNet', stem_channels=8, stage_channels=(16, 24, 32), stage_repeats=(2, 2, 1), conv5_channels=40
+)
 NARROW_THUNDERNET = {
     'backbone': NARROW_SNET,
     'neck.in_channels': [24, 40],
     'data_preprocessor.batch_augments': None,
-    'roi_head.bbox_head.fc_out_channels': 64
+    'roi_head.bbox_head.fc_out_channels': 64,
 }
 NARROW_DETNET = {
     'backbone.base_channels': 4,
@@ -30,12 +26,13 @@ NARROW_DETNET = {
     'rpn_head.feat_channels': 16,
     'roi_head.bbox_roi_extractor.out_channels': 16,
     'roi_head.bbox_head.in_channels': 16,
-    'roi_head.bbox_head.fc_out_channels': 32
+    'roi_head.bbox_head.fc_out_channels': 32,
 }
 NARROW = dict(
     paper=('thundernet/snet49_coco.py', NARROW_THUNDERNET),
     release=('thundernet/snet146_release_coco.py', NARROW_THUNDERNET),
-    detnet=('detnet/detnet59_fpn_coco.py', NARROW_DETNET))
+    detnet=('detnet/detnet59_fpn_coco.py', NARROW_DETNET),
+)
 
 
 @pytest.fixture(scope='session')

@@ -45,7 +45,8 @@ CASES = dict(
     objects_500=(noise, [many(500), many(500)]),
     one_box_500_times=(noise, [ORDINARY[:1] * 500, ORDINARY]),
     no_objects=(noise, [[], []]),
-    no_objects_in_one=(value(0), [[], ORDINARY]))
+    no_objects_in_one=(value(0), [[], ORDINARY]),
+)
 NUM_CLASSES = 3
 
 
@@ -59,9 +60,10 @@ def make_batch(make_image: Callable, boxes: List[List[List[float]]]) -> dict:
     """What the data loader gives: images and ground truth."""
     data_samples = []
     for shape, image_boxes in zip(SHAPES, boxes):
-        sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, scale_factor=(1., 1.)))
+        sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0)))
         sample.gt_instances = InstanceData(
-            bboxes=torch.tensor(image_boxes).reshape(-1, 4), labels=torch.arange(len(image_boxes)) % NUM_CLASSES)
+            bboxes=torch.tensor(image_boxes).reshape(-1, 4), labels=torch.arange(len(image_boxes)) % NUM_CLASSES
+        )
         sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
         data_samples.append(sample)
     return dict(inputs=[make_image(*shape) for shape in SHAPES], data_samples=data_samples)
@@ -74,7 +76,7 @@ def test_finite(model, case, precision):
     if precision == 'bfloat16' and torch.cuda.is_available():
         pytest.skip('--amp is float16 with a loss scale on CUDA')
     wrapper = dict(type='AmpOptimWrapper' if precision == 'bfloat16' else 'OptimWrapper')
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.)  # the next case starts from the same weights
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # the next case starts from the same weights
     wrapper = OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
     torch.manual_seed(1)
     data = make_batch(*CASES[case])

@@ -51,17 +51,15 @@ def batches(sides: st.SearchStrategy) -> st.SearchStrategy:
     return st.lists(st.builds(Image, st.tuples(sides, sides), BOXES, st.booleans()), min_size=1, max_size=3)
 
 
-
 def make_batch(images: List[Image], num_classes: int) -> dict:
     data_samples = []
     for image in images:
-        sample = DetDataSample(
-            metainfo=dict(img_shape=image.shape, ori_shape=image.shape, scale_factor=(1., 1.)))
+        sample = DetDataSample(metainfo=dict(img_shape=image.shape, ori_shape=image.shape, scale_factor=(1.0, 1.0)))
         corners = torch.tensor(image.boxes).reshape(-1, 2, 2).sort(1).values  # data sets refuse inverted boxes
         boxes = corners.reshape(-1, 4)
-        kept = boxes[:len(boxes) // 2] if image.ignored else boxes
+        kept = boxes[: len(boxes) // 2] if image.ignored else boxes
         sample.gt_instances = InstanceData(bboxes=kept, labels=torch.arange(len(kept)) % num_classes)
-        sample.ignored_instances = InstanceData(bboxes=boxes[len(kept):])
+        sample.ignored_instances = InstanceData(bboxes=boxes[len(kept) :])
         data_samples.append(sample)
     inputs = [torch.randint(0, 256, (3, *image.shape), dtype=torch.uint8) for image in images]
     return dict(inputs=inputs, data_samples=data_samples)
@@ -95,7 +93,7 @@ def check_predictions(results: List[DetDataSample], images: List[Image], num_cla
 @given(kind=st.sampled_from(KINDS), num_classes=st.sampled_from(CLASS_COUNTS), images=batches(SIDES))
 def test_predict(get_model, kind, num_classes, images):
     model = get_model(kind, num_classes).eval()
-    model.roi_head.test_cfg.score_thr = 0.  # random weights find everything
+    model.roi_head.test_cfg.score_thr = 0.0  # random weights find everything
     batch = model.data_preprocessor(make_batch(images, num_classes))
     with torch.no_grad():
         results = model(**batch, mode='predict')
@@ -107,7 +105,8 @@ def test_predict(get_model, kind, num_classes, images):
     kind=st.sampled_from(KINDS),
     images=batches(TRAINING_SIDES),
     position=st.integers(0, 10**6),
-    value=st.sampled_from([float('nan'), float('inf'), -float('inf'), 1e38, -1e30]))
+    value=st.sampled_from([float('nan'), float('inf'), -float('inf'), 1e38, -1e30]),
+)
 def test_broken_weights(get_model, kind, images, position, value):
     """What is found is finite, and a training with such weights or losses is stopped."""
     model = get_model(kind, 2)
@@ -124,7 +123,8 @@ def test_broken_weights(get_model, kind, images, position, value):
             batch = model.data_preprocessor(data, training=True)
             _, logs = model.train().parse_losses(model(**batch, mode='loss'))
         finite = all(loss.isfinite() for loss in logs.values()) and all(
-            tensor.isfinite().all() for tensor in model.state_dict().values())
+            tensor.isfinite().all() for tensor in model.state_dict().values()
+        )
         runner = SimpleNamespace(model=model, iter=0, message_hub=MessageHub.get_instance('broken'))
         if finite:
             DivergenceHook().after_train_iter(runner, 0, outputs=logs)
@@ -142,7 +142,8 @@ def test_broken_weights(get_model, kind, images, position, value):
     sampling_ratio=st.integers(1, 3),
     pool_mode=st.sampled_from(['avg', 'max']),
     aligned=st.booleans(),
-    min_size=st.sampled_from([0., 0.1]))
+    min_size=st.sampled_from([0.0, 0.1]),
+)
 def test_rois(size, rois, output_size, sampling_ratio, pool_mode, aligned, min_size):
     """Features of any box are averages or maxima of the map's values, or of 0 beside it, and so are gradients."""
     num_imgs, height, width = size

@@ -72,14 +72,14 @@ def test_parts_are_wired_as_in_the_paper(model):
     inputs = torch.randn(1, 3, 64, 64)
     model.eval()
     feat, rpn_feat = model.extract_feat(inputs)
-    cem, = model.neck(model.backbone(inputs))
+    (cem,) = model.neck(model.backbone(inputs))
     torch.testing.assert_close(rpn_feat, model.rpn_head.trunk(cem))
     torch.testing.assert_close(feat, cem * model.sam.theta(rpn_feat))
 
     # A change of the attention reaches the RoI head and not the RPN.
     batch = make_batch(model, [(64, 64)])
     rpn_before = model.rpn_head(model.extract_feat(batch['inputs']))
-    rois = torch.tensor([[0., 4., 4., 50., 60.]])
+    rois = torch.tensor([[0.0, 4.0, 4.0, 50.0, 60.0]])
     roi_before = model.roi_head._bbox_forward(model.extract_feat(batch['inputs']), rois)['cls_score']
     model.sam.theta.bn.bias.data -= 3
     feats = model.extract_feat(batch['inputs'])
@@ -100,16 +100,24 @@ def test_without_sam(tiny_model):
 
 def test_tensor(model):
     batch = make_batch(model, [(64, 96)] * 2)
-    (cls_score, bbox_pred), = model.eval()(batch['inputs'], batch['data_samples'], mode='tensor')
+    ((cls_score, bbox_pred),) = model.eval()(batch['inputs'], batch['data_samples'], mode='tensor')
     # Logits of 6 classes and background; class-agnostic deltas.
     assert cls_score.shape == (len(bbox_pred), 7) and bbox_pred.shape[1] == 4
     assert 0 < len(cls_score) <= 2 * 200
     assert cls_score.isfinite().all() and bbox_pred.isfinite().all()
 
 
-@pytest.mark.parametrize(('shapes', 'num_items'), [([(96, 96)] * 2, [3, 5]), ([(96, 64), (64, 96)], [2, 1]),
-                                                   ([(96, 96)], [2]), ([(96, 96)] * 2, [0, 3]),
-                                                   ([(96, 96)] * 2, [0, 0]), ([(96, 96)], [0])])
+@pytest.mark.parametrize(
+    ('shapes', 'num_items'),
+    [
+        ([(96, 96)] * 2, [3, 5]),
+        ([(96, 64), (64, 96)], [2, 1]),
+        ([(96, 96)], [2]),
+        ([(96, 96)] * 2, [0, 3]),
+        ([(96, 96)] * 2, [0, 0]),
+        ([(96, 96)], [0]),
+    ],
+)
 def test_loss(model, shapes, num_items):
     """Batches of two and of one, images without objects among them and alone."""
     batch = make_batch(model, shapes, num_items, training=True)
@@ -145,8 +153,9 @@ def test_loss_in_bfloat16(model):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize('shapes', [[(96, 96)], [(96, 64), (64, 80)], [(1, 1)], [(1, 200)], [(200, 1), (7, 1)],
-                                    [(1000, 1600)]])
+@pytest.mark.parametrize(
+    'shapes', [[(96, 96)], [(96, 64), (64, 80)], [(1, 1)], [(1, 200)], [(200, 1), (7, 1)], [(1000, 1600)]]
+)
 def test_predict(model, shapes):
     batch = make_batch(model, shapes)
     with torch.no_grad():
@@ -165,8 +174,9 @@ def test_predict_in_bfloat16(model):
     assert instances.bboxes.dtype == instances.scores.dtype == torch.float32
 
 
-@pytest.mark.parametrize(('shape', 'channels'), [((40, 60), 1), ((40, 60), 3), ((50, 1), 3), ((1, 50), 1),
-                                                 ((1500, 2200), 3)])
+@pytest.mark.parametrize(
+    ('shape', 'channels'), [((40, 60), 1), ((40, 60), 3), ((50, 1), 3), ((1, 50), 1), ((1500, 2200), 3)]
+)
 def test_predict_image_files(model, repo, tmp_path, shape, channels):
     """Grayscale, thin and large files, through the config's own test pipeline."""
     file = str(tmp_path / 'image.png')
@@ -175,7 +185,7 @@ def test_predict_image_files(model, repo, tmp_path, shape, channels):
     pipeline = Compose([step for step in pipeline if step.type != 'LoadAnnotations'])
     data = pseudo_collate([pipeline(dict(img_path=file, img_id=0))])
     with torch.no_grad():
-        result, = model.eval().test_step(data)
+        (result,) = model.eval().test_step(data)
     assert isinstance(result, DetDataSample)
     assert result.ori_shape == shape
     check_results([result], [shape])
@@ -191,18 +201,27 @@ def test_no_proposals(model, monkeypatch):
     assert [len(result.pred_instances) for result in results] == [0, 0]
 
 
-@pytest.mark.parametrize(('changes', 'match'), [
-    ({'neck.out_channels': 196}, 'rpn_head.in_channels is 245, but neck.out_channels is 196; make them equal'),
-    ({'rpn_head.in_channels': 196}, 'rpn_head.in_channels is 196, but neck.out_channels is 245'),
-    ({'roi_head.bbox_roi_extractor.out_channels': 10}, 'out_channels times the bins is 490, but neck.out_channels'),
-    ({'roi_head.bbox_roi_extractor.roi_layer.output_size': 5}, 'times the bins is 125, but neck.out_channels is 245'),
-    ({'roi_head.bbox_head.in_channels': 10}, 'bbox_head.in_channels is 10, but bbox_roi_extractor.out_channels is 5'),
-    ({'sam.in_channels': 128}, 'sam.in_channels is 128, but rpn_head.feat_channels is 256'),
-    ({'rpn_head.feat_channels': 128}, 'sam.in_channels is 256, but rpn_head.feat_channels is 128'),
-    ({'sam.out_channels': 128}, 'sam.out_channels is 128, but neck.out_channels is 245'),
-    ({'roi_head.bbox_head.roi_feat_size': 5}, r'roi_feat_size is \(5, 5\), but roi_layer.output_size is \(7, 7\)'),
-    ({'roi_head.bbox_roi_extractor.featmap_strides': [32]}, 'strides is 32, but anchor_generator.strides is 16'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'match'),
+    [
+        ({'neck.out_channels': 196}, 'rpn_head.in_channels is 245, but neck.out_channels is 196; make them equal'),
+        ({'rpn_head.in_channels': 196}, 'rpn_head.in_channels is 196, but neck.out_channels is 245'),
+        ({'roi_head.bbox_roi_extractor.out_channels': 10}, 'out_channels times the bins is 490, but neck.out_channels'),
+        (
+            {'roi_head.bbox_roi_extractor.roi_layer.output_size': 5},
+            'times the bins is 125, but neck.out_channels is 245',
+        ),
+        (
+            {'roi_head.bbox_head.in_channels': 10},
+            'bbox_head.in_channels is 10, but bbox_roi_extractor.out_channels is 5',
+        ),
+        ({'sam.in_channels': 128}, 'sam.in_channels is 128, but rpn_head.feat_channels is 256'),
+        ({'rpn_head.feat_channels': 128}, 'sam.in_channels is 256, but rpn_head.feat_channels is 128'),
+        ({'sam.out_channels': 128}, 'sam.out_channels is 128, but neck.out_channels is 245'),
+        ({'roi_head.bbox_head.roi_feat_size': 5}, r'roi_feat_size is \(5, 5\), but roi_layer.output_size is \(7, 7\)'),
+        ({'roi_head.bbox_roi_extractor.featmap_strides': [32]}, 'strides is 32, but anchor_generator.strides is 16'),
+    ],
+)
 def test_parts_that_do_not_fit(tiny_model, changes, match):
     cfg = Config(dict(model=tiny_model))
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})

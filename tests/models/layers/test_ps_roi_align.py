@@ -9,21 +9,21 @@ from mmthunder.models import PSRoIAlign, ps_roi_align
 
 # Pixels at 1/16: inside; at, across and outside each border; the whole map; points, lines and slivers.
 BOXES = [
-    (20., 33., 150., 170.),
+    (20.0, 33.0, 150.0, 170.0),
     (61.7, 12.3, 70.1, 199.9),
-    (0., 0., 40., 40.),
-    (-30., -50., 90., 60.),
-    (100., 150., 400., 290.),
-    (-20., -20., 500., 500.),
-    (-90., 20., -40., 60.),
-    (900., 900., 990., 950.),
-    (50., -600., 90., -500.),
-    (80., 80., 80., 80.),
-    (30., 40., 30., 140.),
+    (0.0, 0.0, 40.0, 40.0),
+    (-30.0, -50.0, 90.0, 60.0),
+    (100.0, 150.0, 400.0, 290.0),
+    (-20.0, -20.0, 500.0, 500.0),
+    (-90.0, 20.0, -40.0, 60.0),
+    (900.0, 900.0, 990.0, 950.0),
+    (50.0, -600.0, 90.0, -500.0),
+    (80.0, 80.0, 80.0, 80.0),
+    (30.0, 40.0, 30.0, 140.0),
     (77.3, 55.5, 78.1, 56.2),
 ]
 # Of negative width and height.
-INVERTED = (120., 140., 70., 30.)
+INVERTED = (120.0, 140.0, 70.0, 30.0)
 
 
 def make_rois(num_imgs: int, boxes=BOXES) -> torch.Tensor:
@@ -36,8 +36,8 @@ def read(plane: np.ndarray, y: float, x: float) -> float:
     """Bilinear value at (y, x): 0 from one cell beyond the border on, the border's own before that."""
     height, width = plane.shape
     if y < -1 or y > height or x < -1 or x > width:
-        return 0.
-    y, x = min(max(y, 0.), height - 1.), min(max(x, 0.), width - 1.)
+        return 0.0
+    y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
     y0, x0 = int(y), int(x)
     y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
     top = plane[y0, x0] * (1 - (x - x0)) + plane[y0, x1] * (x - x0)
@@ -51,12 +51,13 @@ def loop(feat, rois, output_size, spatial_scale, sampling_ratio, pool_mode, alig
     p_h, p_w = output_size
     out = np.zeros((len(rois), feat.shape[1] // (p_h * p_w), p_h, p_w))
     for k, c, i, j in np.ndindex(*out.shape):
-        x1, y1, x2, y2 = rois[k, 1:] * spatial_scale - (0.5 if aligned else 0.)
+        x1, y1, x2, y2 = rois[k, 1:] * spatial_scale - (0.5 if aligned else 0.0)
         bin_h, bin_w = max(y2 - y1, min_size) / p_h, max(x2 - x1, min_size) / p_w
         plane = feat[int(rois[k, 0]), (c * p_h + i) * p_w + j]
         samples = [
             read(plane, y1 + (i + (a + 0.5) / sampling_ratio) * bin_h, x1 + (j + (b + 0.5) / sampling_ratio) * bin_w)
-            for a in range(sampling_ratio) for b in range(sampling_ratio)
+            for a in range(sampling_ratio)
+            for b in range(sampling_ratio)
         ]
         out[k, c, i, j] = max(samples) if pool_mode == 'max' else sum(samples) / len(samples)
     return torch.from_numpy(out)
@@ -87,21 +88,25 @@ def test_average_is_torchvisions_at_other_sampling(sampling_ratio):
         ps_roi_align(feat, rois, (3, 3), 1 / 8, sampling_ratio),
         torchvision_ps_roi_align(feat, rois, 3, 1 / 8, sampling_ratio),
         rtol=0,
-        atol=1e-10)
+        atol=1e-10,
+    )
 
 
 def test_average_is_torchvisions_in_float32():
     feat, rois = torch.randn(2, 245, 20, 20), make_rois(2).float()
     torch.testing.assert_close(
-        ps_roi_align(feat, rois, (7, 7), 1 / 16), torchvision_ps_roi_align(feat, rois, 7, 1 / 16, 2), rtol=0, atol=2e-5)
+        ps_roi_align(feat, rois, (7, 7), 1 / 16), torchvision_ps_roi_align(feat, rois, 7, 1 / 16, 2), rtol=0, atol=2e-5
+    )
 
 
-@pytest.mark.parametrize(('pool_mode', 'aligned', 'min_size'), [('max', False, 0.1), ('max', True, 0.),
-                                                                ('avg', False, 0.1), ('avg', True, 2.5)])
-@pytest.mark.parametrize(('num_imgs', 'output_size', 'sampling_ratio', 'map_size'), [(1, (7, 7), 2, (13, 13)),
-                                                                                     (3, (3, 2), 2, (9, 14)),
-                                                                                     (2, (2, 2), 3, (1, 12)),
-                                                                                     (1, (3, 3), 1, (1, 1))])
+@pytest.mark.parametrize(
+    ('pool_mode', 'aligned', 'min_size'),
+    [('max', False, 0.1), ('max', True, 0.0), ('avg', False, 0.1), ('avg', True, 2.5)],
+)
+@pytest.mark.parametrize(
+    ('num_imgs', 'output_size', 'sampling_ratio', 'map_size'),
+    [(1, (7, 7), 2, (13, 13)), (3, (3, 2), 2, (9, 14)), (2, (2, 2), 3, (1, 12)), (1, (3, 3), 1, (1, 1))],
+)
 def test_loop_from_the_definition(pool_mode, aligned, min_size, num_imgs, output_size, sampling_ratio, map_size):
     feat = torch.randn(num_imgs, 2 * output_size[0] * output_size[1], *map_size, dtype=torch.float64)
     args = make_rois(num_imgs), output_size, 1 / 16, sampling_ratio, pool_mode, aligned, min_size
@@ -109,27 +114,39 @@ def test_loop_from_the_definition(pool_mode, aligned, min_size, num_imgs, output
 
 
 @pytest.mark.parametrize('pool_mode', ['avg', 'max'])
-@pytest.mark.parametrize(('x', 'expected'), [(-1.0625, 0.), (-1., 3.), (-0.5, 3.), (0., 3.), (0.5, 4.), (1., 5.),
-                                             (1.5, 5.), (2., 5.), (2.0625, 0.)])
+@pytest.mark.parametrize(
+    ('x', 'expected'),
+    [
+        (-1.0625, 0.0),
+        (-1.0, 3.0),
+        (-0.5, 3.0),
+        (0.0, 3.0),
+        (0.5, 4.0),
+        (1.0, 5.0),
+        (1.5, 5.0),
+        (2.0, 5.0),
+        (2.0625, 0.0),
+    ],
+)
 def test_border(pool_mode, x, expected):
     """One sample at x on a map of cells 3, 5."""
-    feat = torch.tensor([3., 5.]).view(1, 1, 1, 2)
-    rois = torch.tensor([[0., x - 0.25, -0.25, x + 0.25, 0.25]])
+    feat = torch.tensor([3.0, 5.0]).view(1, 1, 1, 2)
+    rois = torch.tensor([[0.0, x - 0.25, -0.25, x + 0.25, 0.25]])
     for axis_feat, axis_rois in ((feat, rois), (feat.transpose(2, 3), rois[:, [0, 2, 1, 4, 3]])):
-        assert ps_roi_align(axis_feat, axis_rois, (1, 1), 1., 1, pool_mode, aligned=False).item() == expected
+        assert ps_roi_align(axis_feat, axis_rois, (1, 1), 1.0, 1, pool_mode, aligned=False).item() == expected
 
 
-@pytest.mark.parametrize(('pool_mode', 'aligned', 'min_size'), [('avg', True, 0.), ('max', False, 0.1)])
+@pytest.mark.parametrize(('pool_mode', 'aligned', 'min_size'), [('avg', True, 0.0), ('max', False, 0.1)])
 @pytest.mark.parametrize('num_imgs', [1, 2])
 def test_gradients(pool_mode, aligned, min_size, num_imgs):
     feat = torch.randn(num_imgs, 4, 5, 6, dtype=torch.float64, requires_grad=True)
     # Off the cells' centres, where bilinear interpolation has kinks, and with every sample on the map,
     # since the maximum of samples that read the same border cell has one too.
     boxes = torch.tensor([[1.13, 0.87, 4.71, 3.39], [0.61, 1.33, 3.17, 3.87]], dtype=torch.float64, requires_grad=True)
-    imgs = torch.tensor([[num_imgs - 1.], [0.]], dtype=torch.float64)
+    imgs = torch.tensor([[num_imgs - 1.0], [0.0]], dtype=torch.float64)
 
     def pool(feat: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        return ps_roi_align(feat, torch.cat((imgs, boxes), 1), (2, 2), 1., 2, pool_mode, aligned, min_size)
+        return ps_roi_align(feat, torch.cat((imgs, boxes), 1), (2, 2), 1.0, 2, pool_mode, aligned, min_size)
 
     assert gradcheck(pool, (feat, boxes))
     try:
@@ -158,7 +175,7 @@ def test_an_image_without_rois(without, pool_mode):
     rois = make_rois(3)
     rois = rois[rois[:, 0] != without]
     pooled = ps_roi_align(feat, rois, (3, 3), 1 / 16, pool_mode=pool_mode)
-    torch.testing.assert_close(pooled, loop(feat, rois, (3, 3), 1 / 16, 2, pool_mode, True, 0.), rtol=0, atol=1e-10)
+    torch.testing.assert_close(pooled, loop(feat, rois, (3, 3), 1 / 16, 2, pool_mode, True, 0.0), rtol=0, atol=1e-10)
     pooled.sum().backward()
     used = feat.grad.abs().sum((1, 2, 3)) > 0
     assert used.tolist() == [i != without for i in range(3)]
@@ -178,8 +195,13 @@ def test_16_bits(dtype, pool_mode):
     assert feat.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [(dict(pool_mode='Max'), "unknown pool_mode 'Max'; use one of"),
-                                                    (dict(sampling_ratio=0), 'sampling_ratio 0 must be at least 1')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(pool_mode='Max'), "unknown pool_mode 'Max'; use one of"),
+        (dict(sampling_ratio=0), 'sampling_ratio 0 must be at least 1'),
+    ],
+)
 def test_invalid_arguments_of_the_function(arguments, message):
     with pytest.raises(ValueError, match=message):
         ps_roi_align(torch.rand(1, 9, 4, 4), torch.zeros(1, 5), (3, 3), 1 / 16, **arguments)
@@ -197,7 +219,8 @@ def test_autocast(pool_mode):
 def test_release_golden(shared):
     golden = torch.load(shared / 'golden/release_layout_expected.pth', weights_only=True)
     pool = MODELS.build(
-        dict(type='PSRoIAlign', output_size=7, spatial_scale=1 / 16, pool_mode='max', aligned=False, min_size=0.1))
+        dict(type='PSRoIAlign', output_size=7, spatial_scale=1 / 16, pool_mode='max', aligned=False, min_size=0.1)
+    )
     torch.testing.assert_close(pool(golden['sam'], golden['rois']), golden['pooled'], rtol=1e-4, atol=2e-5)
 
 
@@ -210,8 +233,13 @@ def test_module_passes_its_arguments():
     assert torch.equal(by_default(feat, rois), ps_roi_align(feat, rois, (2, 2), 1 / 8))
 
 
-@pytest.mark.parametrize(('kwargs', 'match'), [(dict(pool_mode='sum'), r"unknown pool_mode 'sum'.*'avg', 'max'"),
-                                               (dict(sampling_ratio=0), 'sampling_ratio 0 must be at least 1')])
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        (dict(pool_mode='sum'), r"unknown pool_mode 'sum'.*'avg', 'max'"),
+        (dict(sampling_ratio=0), 'sampling_ratio 0 must be at least 1'),
+    ],
+)
 def test_invalid_arguments(kwargs, match):
     with pytest.raises(ValueError, match=match):
         PSRoIAlign(7, 1 / 16, **kwargs)

@@ -31,16 +31,18 @@ def test_norm_cfg():
 def test_release_golden(shared):
     weights = torch.load(shared / 'golden/release_layout_random.pth', weights_only=True)['state_dict']
     golden = torch.load(shared / 'golden/release_layout_expected.pth', weights_only=True)
-    weights = {key[len('rpn_head.'):]: value for key, value in weights.items() if key.startswith('rpn_head.')}
+    weights = {key[len('rpn_head.') :]: value for key, value in weights.items() if key.startswith('rpn_head.')}
     # The trunk from the released layout: depthwise, BN, ReLU, pointwise, BN, ReLU.
     x = golden['cem']
     for conv, bn, groups in (('rpn_conv.0', 'rpn_conv.1', 245), ('rpn_conv.3', 'rpn_conv.4', 1)):
         weight = weights[f'{conv}.weight']
         x = torch.nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
         x = torch.nn.functional.batch_norm(
-            x, *(weights[f'{bn}.{name}'] for name in ('running_mean', 'running_var', 'weight', 'bias'))).relu()
+            x, *(weights[f'{bn}.{name}'] for name in ('running_mean', 'running_var', 'weight', 'bias'))
+        ).relu()
     sam = SpatialAttention().eval()
     sam.theta.conv.weight.data = weights['sam_convs.0.weight']
     sam.theta.bn.load_state_dict(
-        {key[len('sam_convs.1.'):]: value for key, value in weights.items() if key.startswith('sam_convs.1.')})
+        {key[len('sam_convs.1.') :]: value for key, value in weights.items() if key.startswith('sam_convs.1.')}
+    )
     torch.testing.assert_close(sam(golden['cem'], x), golden['sam'], rtol=1e-4, atol=1e-4)

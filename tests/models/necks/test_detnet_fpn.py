@@ -64,14 +64,19 @@ def test_anchors_of_32_to_512_px(model):
     assert tuple(generator.strides) == tuple((s, s) for s in STRIDES)
     for anchors, side in zip(generator.base_anchors, (32, 64, 128, 256, 512)):
         size = anchors[:, 2:] - anchors[:, :2]
-        torch.testing.assert_close(size.prod(1), torch.full((3, ), float(side**2)))
-        torch.testing.assert_close(size[:, 1] / size[:, 0], torch.tensor([0.5, 1., 2.]))
+        torch.testing.assert_close(size.prod(1), torch.full((3,), float(side**2)))
+        torch.testing.assert_close(size[:, 1] / size[:, 0], torch.tensor([0.5, 1.0, 2.0]))
 
 
-@pytest.mark.parametrize(('name', 'strides'), [('detnet59_noproj_fpn_coco', STRIDES),
-                                               ('detnet59_stage5_fpn_coco', (4, 8, 16, 16, 32)),
-                                               ('r50_dilated_fpn_coco', (4, 8, 16, 16, 32)),
-                                               ('../r50_fpn_detnet_coco', (4, 8, 16, 32, 64))])
+@pytest.mark.parametrize(
+    ('name', 'strides'),
+    [
+        ('detnet59_noproj_fpn_coco', STRIDES),
+        ('detnet59_stage5_fpn_coco', (4, 8, 16, 16, 32)),
+        ('r50_dilated_fpn_coco', (4, 8, 16, 16, 32)),
+        ('../r50_fpn_detnet_coco', (4, 8, 16, 32, 64)),
+    ],
+)
 def test_ablations_have_the_maps_that_their_anchors_expect(repo, name, strides):
     cfg = Config.fromfile(repo / f'configs/detnet/ablations/{name}.py').model
     cfg.backbone.init_cfg = None

@@ -4,16 +4,18 @@ from mmdet.registry import MODELS
 
 from mmthunder.models import PSRoIExtractor, ps_roi_align
 
-ROIS = torch.tensor([[0., 10., 20., 100., 90.], [1., 30., 5., 60., 120.], [0., -20., 70., 50., 150.]])
+ROIS = torch.tensor([[0.0, 10.0, 20.0, 100.0, 90.0], [1.0, 30.0, 5.0, 60.0, 120.0], [0.0, -20.0, 70.0, 50.0, 150.0]])
 
 
-def make_extractor(featmap_strides=(16, ), **roi_layer) -> PSRoIExtractor:
+def make_extractor(featmap_strides=(16,), **roi_layer) -> PSRoIExtractor:
     return MODELS.build(
         dict(
             type='PSRoIExtractor',
             roi_layer=dict(type='PSRoIAlign', output_size=3, **roi_layer),
             out_channels=4,
-            featmap_strides=list(featmap_strides)))
+            featmap_strides=list(featmap_strides),
+        )
+    )
 
 
 @pytest.mark.parametrize('stride', [8, 16])
@@ -27,20 +29,20 @@ def test_pools_the_first_map(stride):
 
 
 def test_roi_scale_factor():
-    feats = (torch.randn(2, 36, 9, 9), )
+    feats = (torch.randn(2, 36, 9, 9),)
     centre, size = (ROIS[:, 1:3] + ROIS[:, 3:]) / 2, ROIS[:, 3:] - ROIS[:, 1:3]
     enlarged = torch.cat((ROIS[:, :1], centre - size * 0.75, centre + size * 0.75), 1)
     torch.testing.assert_close(make_extractor()(feats, ROIS, 1.5), make_extractor()(feats, enlarged))
 
 
 def test_no_rois():
-    assert make_extractor()((torch.randn(2, 36, 9, 9), ), torch.zeros(0, 5)).shape == (0, 4, 3, 3)
+    assert make_extractor()((torch.randn(2, 36, 9, 9),), torch.zeros(0, 5)).shape == (0, 4, 3, 3)
 
 
 def test_rois_stay_in_float32():
-    feats = (torch.randn(2, 36, 80, 80, dtype=torch.bfloat16), )
+    feats = (torch.randn(2, 36, 80, 80, dtype=torch.bfloat16),)
     # bfloat16 rounds 1001 px to 1000.
-    rois = torch.tensor([[1., 1001., 1001., 1019., 1019.]])
+    rois = torch.tensor([[1.0, 1001.0, 1001.0, 1019.0, 1019.0]])
     assert torch.equal(make_extractor()(feats, rois), ps_roi_align(feats[0].float(), rois, (3, 3), 1 / 16).bfloat16())
 
 

@@ -14,8 +14,8 @@ STDS = dict(target_stds=[0.1, 0.1, 0.2, 0.2])
 @pytest.mark.parametrize('kind', [torch.Tensor, HorizontalBoxes])
 def test_is_mmdets(kind):
     """For boxes with area, and decoding returns to them."""
-    boxes = torch.tensor([[0., 0., 10., 20.], [5., 6., 7.5, 100.]])
-    targets = torch.tensor([[1., 2., 30., 20.], [5., 0., 9., 60.]])
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0], [5.0, 6.0, 7.5, 100.0]])
+    targets = torch.tensor([[1.0, 2.0, 30.0, 20.0], [5.0, 0.0, 9.0, 60.0]])
     coder = TASK_UTILS.build(dict(type='AnyBoxCoder', **STDS))
     assert isinstance(coder, AnyBoxCoder)
     wrap = HorizontalBoxes if kind is HorizontalBoxes else torch.Tensor.clone
@@ -25,8 +25,8 @@ def test_is_mmdets(kind):
 
 
 def test_boxes_without_area():
-    boxes = torch.tensor([[5., 6., 5., 6.], [5., 6., 5., 30.], [5., 6., 30., 6.]])
-    assert AnyBoxCoder().encode(boxes, boxes).tolist() == [[0.] * 4] * 3
+    boxes = torch.tensor([[5.0, 6.0, 5.0, 6.0], [5.0, 6.0, 5.0, 30.0], [5.0, 6.0, 30.0, 6.0]])
+    assert AnyBoxCoder().encode(boxes, boxes).tolist() == [[0.0] * 4] * 3
     assert DeltaXYWHBBoxCoder().encode(boxes, boxes).isnan().any(1).all()
 
 

@@ -3,5 +3,6 @@ _base_ = './snet49_bccd_2e.py'
 
 model = dict(
     backbone=dict(
-        init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/snet49_bccd_crops/iter_600.pth', prefix='backbone.')))
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/snet49_bccd_crops/iter_600.pth', prefix='backbone.')
+    )
+)
