@@ -161,7 +161,7 @@ def test_papers_recipe(load, name):
     (steps,) = (scheduler for scheduler in cfg.param_scheduler if scheduler.type == 'MultiStepLR')
     assert steps.milestones == [max_iters // 2, max_iters * 3 // 4] and steps.gamma == 0.1 and not steps.by_epoch
     (augment,) = cfg.model.data_preprocessor.batch_augments
-    assert (augment.type, augment.sizes) == ('BatchChoiceResize', [240, 320, 480])
+    assert (augment.type, augment.sizes) == ('BatchSyncRandomChoiceResize', [240, 320, 480])
     (resize,) = (step for step in cfg.test_pipeline if step.type == 'Resize')
     assert resize.scale == (320, 320) and not resize.keep_ratio
     assert cfg.model.backbone.arch == name.split('_')[0][len('snet') :]

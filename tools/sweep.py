@@ -663,7 +663,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             return 1
     analyse('complexity.py', runs, args.work_dir / 'complexity.csv')
     if not args.collect_only:
-        latency_options = ('--threads', '1', '--score-thr', '0.05', '--peers')
+        latency_options = ('--threads', '1', '--score-thr', '0.05', '--baselines')
         analyse('benchmark_latency.py', runs, args.work_dir / 'latency.csv', *latency_options)
     print(f'\n{collect(runs, args.work_dir)}\n\nwrote sweep.csv, sweep.md and sweep.png to {args.work_dir}')
     changed: Dict[Tuple[str, str], List[str]] = {}

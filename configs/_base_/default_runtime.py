@@ -14,10 +14,10 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
-    checkpoint_fit=dict(type='CheckpointFitHook'),
+    strict_checkpoint=dict(type='StrictCheckpointHook'),
     # Checkpoints of tensors and plain values, with the random states, for safe and exact resuming.
-    random_state=dict(type='RandomStateHook'),
-    plain_checkpoint=dict(type='PlainCheckpointHook', priority='LOWEST'),
+    rng_state=dict(type='RNGStateHook'),
+    weights_only_checkpoint=dict(type='WeightsOnlyCheckpointHook', priority='LOWEST'),
 )
 custom_hooks = [
     dict(type='NumClassCheckHook'),

@@ -6,9 +6,9 @@ runner_type = 'mmdet.ThunderRunner'
 default_hooks = dict(
     checkpoint=dict(type='mmdet.AtomicCheckpointHook'),
     visualization=dict(type='VisualizationHook'),
-    checkpoint_fit=dict(type='mmdet.CheckpointFitHook'),
-    random_state=dict(type='mmdet.RandomStateHook'),
-    plain_checkpoint=dict(type='mmdet.PlainCheckpointHook'),
+    strict_checkpoint=dict(type='mmdet.StrictCheckpointHook'),
+    rng_state=dict(type='mmdet.RNGStateHook'),
+    weights_only_checkpoint=dict(type='mmdet.WeightsOnlyCheckpointHook'),
 )
 custom_hooks = [dict(type='mmdet.DivergenceHook')]
 visualizer = dict(type='UniversalVisualizer')

@@ -14,7 +14,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import ConfigDict
 from mmengine.runner import load_checkpoint
 
-from mmthunder.engine.hooks.checkpoint_fit_hook import describe_misfit
+from mmthunder.engine.hooks.strict_checkpoint_hook import describe_misfit
 from mmthunder.runtime import Detections
 
 

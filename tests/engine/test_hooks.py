@@ -17,8 +17,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
-from mmthunder.engine import PlainCheckpointHook, RandomStateHook
-from mmthunder.engine.hooks.random_state_hook import seed_worker
+from mmthunder.engine import RNGStateHook, WeightsOnlyCheckpointHook
+from mmthunder.engine.hooks.rng_state_hook import seed_worker
 
 
 def draw() -> list:
@@ -60,7 +60,7 @@ class TestPlainCheckpointHook:
         # What a config's metainfo may hold.
         checkpoint['meta']['dataset_meta'] = dict(groups=ConfigDict(pets=('cat', 'dog')), names=np.array(['a', 'b']))
         weight = checkpoint['state_dict']['weight']
-        hook = HOOKS.build(dict(type='PlainCheckpointHook'))
+        hook = HOOKS.build(dict(type='WeightsOnlyCheckpointHook'))
         hook.before_save_checkpoint(None, checkpoint)
         assert checkpoint['state_dict']['weight'] is weight
         torch.save(checkpoint, tmp_path / 'checkpoint.pth')
@@ -88,19 +88,19 @@ class TestPlainCheckpointHook:
         """Saving must not take apart what the running job still writes to."""
         scalars = OrderedDict(loss=HistoryBuffer([1.0], [1], 9))
         checkpoint = dict(message_hub=dict(log_scalars=scalars))
-        PlainCheckpointHook().before_save_checkpoint(None, checkpoint)
+        WeightsOnlyCheckpointHook().before_save_checkpoint(None, checkpoint)
         assert isinstance(scalars['loss'], HistoryBuffer)
 
     @pytest.mark.parametrize('checkpoint', [dict(state_dict={}), dict(weight=torch.zeros(1))])
     def test_foreign_checkpoints_pass(self, checkpoint):
         before = copy.deepcopy(checkpoint)
-        PlainCheckpointHook().after_load_checkpoint(None, checkpoint)
+        WeightsOnlyCheckpointHook().after_load_checkpoint(None, checkpoint)
         assert checkpoint == before
 
 
 class TestRandomStateHook:
     def test_restores_all_sources(self, tmp_path):
-        hook = HOOKS.build(dict(type='RandomStateHook'))
+        hook = HOOKS.build(dict(type='RNGStateHook'))
         draw()  # leaves a cached Gaussian in Python and numpy
         checkpoint = {}
         hook.before_save_checkpoint(None, checkpoint)
@@ -108,7 +108,7 @@ class TestRandomStateHook:
         torch.save(checkpoint, tmp_path / 'checkpoint.pth')
 
         checkpoint = torch.load(tmp_path / 'checkpoint.pth', weights_only=True)
-        hook = RandomStateHook()
+        hook = RNGStateHook()
         runner = SimpleNamespace(_resume=True, train_loop=None)
         hook.after_load_checkpoint(runner, checkpoint)
         assert 'random_state' not in checkpoint
@@ -121,20 +121,20 @@ class TestRandomStateHook:
 
     def test_loading_without_resuming_restores_nothing(self):
         checkpoint = {}
-        RandomStateHook().before_save_checkpoint(None, checkpoint)
+        RNGStateHook().before_save_checkpoint(None, checkpoint)
         expected = draw()
-        hook = RandomStateHook()
+        hook = RNGStateHook()
         hook.after_load_checkpoint(SimpleNamespace(_resume=False), checkpoint)
         hook.before_train_iter(None, 0)
         assert draw() != expected
 
     def test_checkpoints_without_random_states(self):
-        hook = RandomStateHook()
+        hook = RNGStateHook()
         hook.after_load_checkpoint(SimpleNamespace(_resume=True), {})
         hook.before_train_iter(None, 0)
 
     def test_validation_does_not_disturb(self):
-        hook = RandomStateHook()
+        hook = RNGStateHook()
         torch.manual_seed(1), np.random.seed(1), random.seed(1)
         expected = draw()
         torch.manual_seed(1), np.random.seed(1), random.seed(1)
@@ -158,7 +158,7 @@ class TestRandomStateHook:
     def test_seed_worker_of_another_process(self, monkeypatch):
         """A forked worker has the process group, a spawned one the environment only."""
         first = self.draw_in_worker(5)
-        monkeypatch.setattr('mmthunder.engine.hooks.random_state_hook.get_rank', lambda: 1)
+        monkeypatch.setattr('mmthunder.engine.hooks.rng_state_hook.get_rank', lambda: 1)
         forked = self.draw_in_worker(5)
         assert all(a != b for a, b in zip(forked, first))
         monkeypatch.undo()
@@ -181,7 +181,7 @@ class TestCheckpointFitHook:
             _load_from='work_dirs/other.pth',
             param_schedulers=schedulers,
         )
-        HOOKS.build(dict(type='CheckpointFitHook')).after_load_checkpoint(
+        HOOKS.build(dict(type='StrictCheckpointHook')).after_load_checkpoint(
             runner, dict(others, state_dict=state_dict) if wrap else state_dict
         )
 
@@ -228,7 +228,7 @@ class TestCheckpointFitHook:
         runner = SimpleNamespace(
             model=DetTTAModel(module=detector), _train_loop=None, _resume=False, _load_from='other.pth'
         )
-        hook = HOOKS.build(dict(type='CheckpointFitHook'))
+        hook = HOOKS.build(dict(type='StrictCheckpointHook'))
         hook.after_load_checkpoint(runner, dict(state_dict=detector.state_dict()))
         with pytest.raises(ValueError, match='1 keys are unexpected'):
             hook.after_load_checkpoint(runner, dict(state_dict=dict(detector.state_dict(), other=torch.zeros(1))))

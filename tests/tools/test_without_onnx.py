@@ -31,7 +31,7 @@ importlib.import_module('benchmark_latency').main()
 def test_import_and_eager_latency(repo: Path, tiny_cfg: Config, tmp_path: Path):
     tiny_cfg.dump(tmp_path / 'tiny.py')
     folders = [repo, repo / 'tools/analysis_tools', repo / 'tools/deployment']
-    options = ['--backends', 'eager', '--peers', '--rounds', '1', '--warmup', '0']
+    options = ['--backends', 'eager', '--baselines', '--rounds', '1', '--warmup', '0']
     result = subprocess.run(
         [sys.executable, '-c', CODE, str(tmp_path / 'tiny.py'), *options],
         capture_output=True,

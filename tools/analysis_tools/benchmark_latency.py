@@ -7,7 +7,7 @@ Every round calls each model once in each backend, so that a machine that slows 
 them; ratios are taken round by round. A call goes from a uint8 image in memory to boxes. In eager mode
 it is mmdet's ``test_step`` for a config and for mmdet's own detectors, and ``model([image])`` for
 torchvision's; in the other backends it is one exported graph with everything in it. ``--files`` adds
-files that were exported before, for instance in eight bits. The peers' images have the first config's
+files that were exported before, for instance in eight bits. The baselines' images have the first config's
 size. Each model has its own score threshold; ``--score-thr`` gives all but the files the same. Weights
 are random unless a checkpoint is given.
 
@@ -30,11 +30,11 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from arguments import at_least
+from baselines import MMDET, TORCHVISION, build_mmdet, build_torchvision
 from complexity import test_size
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
-from peers import MMDET, TORCHVISION, build_mmdet, build_torchvision
 
 from mmthunder.apis import load_detector, set_score_thr
 from mmthunder.runtime.sessions import ONNX_BACKENDS, open_session
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument('--warmup', type=at_least(0), default=5, help='rounds before them')
     parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
     parser.add_argument(
-        '--peers',
+        '--baselines',
         nargs='*',
         choices=PEERS,
         default=TORCHVISION,
@@ -211,19 +211,21 @@ def main() -> None:
         '--references',
         nargs='*',
         metavar='MODEL',
-        help='configs, peers or files to give ratios to, as they are called in the table; by default all peers',
+        help='configs, baselines or files to give ratios to, as they are called in the table; by default all baselines',
     )
     parser.add_argument('--csv', help='file for the medians and percentiles')
     args = parser.parse_args()
-    references = list(args.peers) if args.references is None else args.references
+    references = list(args.baselines) if args.references is None else args.references
     exported = [backend for backend in args.backends if backend != 'eager']
     if args.checkpoint and len(args.configs) > 1:
         parser.error('--checkpoint needs exactly one config')
-    names = [Path(config).stem for config in args.configs] + [*args.peers] + [Path(path).name for path in args.files]
+    names = (
+        [Path(config).stem for config in args.configs] + [*args.baselines] + [Path(path).name for path in args.files]
+    )
     if set(references) - set(names):
         parser.error(f'--references {" ".join(references)} must be among {", ".join(names)}')
-    if exported and args.batch > 1 and set(args.peers) & set(TORCHVISION):
-        parser.error("--batch above 1: graphs of torchvision's detectors take one image; leave them out of --peers")
+    if exported and args.batch > 1 and set(args.baselines) & set(TORCHVISION):
+        parser.error("--batch above 1: graphs of torchvision's detectors take one image; leave them out of --baselines")
     logging.disable(logging.WARNING)
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
@@ -256,16 +258,16 @@ def main() -> None:
         name = Path(config).stem
         eager_calls[name], inputs[name] = detector_call(detectors[config], images[size]), images[size]
     first_images = images[first_size]
-    for name in args.peers:
+    for name in args.baselines:
         inputs[name] = first_images
         if name in TORCHVISION:
-            peer = build_torchvision(name, first_size[1], args.score_thr)
-            eager_calls[name] = lambda peer=peer: peer([image.float() / 255 for image in first_images])
+            baseline = build_torchvision(name, first_size[1], args.score_thr)
+            eager_calls[name] = lambda baseline=baseline: baseline([image.float() / 255 for image in first_images])
         else:
-            peer = build_mmdet(name, args.score_thr)
-            eager_calls[name] = detector_call(peer, first_images)
+            baseline = build_mmdet(name, args.score_thr)
+            eager_calls[name] = detector_call(baseline, first_images)
         if exported:
-            graphs[name] = to_graph(peer)
+            graphs[name] = to_graph(baseline)
     macs = {}
     for name, call in eager_calls.items():
         if 'eager' in args.backends:

@@ -7,8 +7,8 @@ from typing import Callable, Dict, Sequence
 import numpy as np
 import onnx
 import torch
+from baseline_graphs import SingleStageGraph, TorchvisionGraph
 from mmdet.models.detectors import BaseDetector, SingleStageDetector
-from peer_graphs import SingleStageGraph, TorchvisionGraph
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,7 +22,7 @@ def to_graph(detector: nn.Module) -> nn.Module:
     """Make a module from images (N, H, W, 3), uint8 and BGR, to detections.
 
     Args:
-        detector (nn.Module): A two-stage detector, or one of those in ``peers.py``.
+        detector (nn.Module): A two-stage detector, or one of those in ``baselines.py``.
 
     Returns:
         nn.Module: The module, which can be exported.

@@ -21,7 +21,7 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.dataset import Compose
 
-from mmthunder.apis import check_images, load_detector
+from mmthunder.apis import load_detector, load_sample_images
 
 BARE = 'bare modules'
 
@@ -85,7 +85,7 @@ def main() -> None:
         detector = load_detector(args.config, args.checkpoint)
         if not isinstance(detector, TwoStageDetector):
             parser.error(f'{args.config} has a {type(detector).__name__}; give the config of a two-stage detector')
-        (image,) = check_images(detector.cfg, args.image and [args.image], 1)
+        (image,) = load_sample_images(detector.cfg, args.image and [args.image], 1)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     steps = get_test_pipeline_cfg(detector.cfg)

@@ -24,7 +24,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmengine.utils import ProgressBar
 
-from mmthunder.apis import Agreement, check_images, detect, load_detector, use_greedy_nms
+from mmthunder.apis import Agreement, detect, load_detector, load_sample_images, use_greedy_nms
 from mmthunder.runtime import Detections, Detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS
 
@@ -62,7 +62,7 @@ def compare(args: argparse.Namespace) -> None:
     agreements = {name: Agreement() for name in calls}
     bar = ProgressBar(count, file=sys.stderr)
     for i in range(count):
-        (image,) = check_images(cfg, [dataset.get_data_info(i)['img_path']], 1)
+        (image,) = load_sample_images(cfg, [dataset.get_data_info(i)['img_path']], 1)
         results = {name: call(image) for name, call in calls.items()}
         sample = dataset[i]['data_samples']
         for name, detections in results.items():

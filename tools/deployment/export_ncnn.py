@@ -14,7 +14,7 @@ from typing import Optional, Sequence
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from mmthunder.apis import check_images, load_detector
+from mmthunder.apis import load_detector, load_sample_images
 from mmthunder.export import InputSpec
 from mmthunder.export.ncnn_files import export_ncnn
 
@@ -45,7 +45,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         detector = load_detector(args.config, args.checkpoint, args.cfg_options)
         spec = InputSpec.from_config(detector.cfg, args.shape)
-        images = check_images(detector.cfg, args.images, args.count)
+        images = load_sample_images(detector.cfg, args.images, args.count)
         agreement = export_ncnn(detector, args.output, spec, images, args.fp16)
     # The last are pnnx's failure, what ncnn does not take, and networks that disagree with the detector.
     except (OSError, ImportError, ValueError, RuntimeError) as error:

@@ -13,7 +13,7 @@ from typing import Optional, Sequence
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from mmthunder.apis import check_images, load_detector
+from mmthunder.apis import load_detector, load_sample_images
 from mmthunder.export import DisagreementError, InputSpec, export_onnx
 
 
@@ -53,7 +53,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         spec = InputSpec.from_config(
             detector.cfg, args.shape, args.dynamic, None if args.batch == 'dynamic' else int(args.batch)
         )
-        images = check_images(detector.cfg, args.images, args.count)
+        images = load_sample_images(detector.cfg, args.images, args.count)
         agreement = export_onnx(detector, args.output, spec, images, args.threads)
     except (OSError, ImportError, ValueError, NotImplementedError, DisagreementError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -17,7 +17,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmthunder.apis import check_images
+from mmthunder.apis import load_sample_images
 from mmthunder.export.quantize import quantize_onnxruntime, quantize_openvino
 
 
@@ -29,7 +29,7 @@ def training_images(cfg: Config, count: int) -> list:
         dataset = dataset.dataset
     dataset = DATASETS.build(dataset)
     indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
-    return check_images(cfg, [dataset.get_data_info(int(i))['img_path'] for i in indices], count)
+    return load_sample_images(cfg, [dataset.get_data_info(int(i))['img_path'] for i in indices], count)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

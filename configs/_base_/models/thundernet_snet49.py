@@ -9,7 +9,7 @@ model = dict(
         bgr_to_rgb=True,
         pad_size_divisor=32,
         # Training images come in 480 px; each batch is shrunk to one of these.
-        batch_augments=[dict(type='BatchChoiceResize', sizes=[240, 320, 480])],
+        batch_augments=[dict(type='BatchSyncRandomChoiceResize', sizes=[240, 320, 480])],
     ),
     backbone=dict(type='SNet', arch='49', norm_cfg=norm_cfg),
     neck=dict(

@@ -3,7 +3,7 @@ _base_ = '../snet49_coco.py'
 
 input_size = 480
 sizes = [input_size * 3 // 4, input_size, input_size * 3 // 2]
-model = dict(data_preprocessor=dict(batch_augments=[dict(type='BatchChoiceResize', sizes=sizes)]))
+model = dict(data_preprocessor=dict(batch_augments=[dict(type='BatchSyncRandomChoiceResize', sizes=sizes)]))
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[5].scale = (sizes[-1], sizes[-1])

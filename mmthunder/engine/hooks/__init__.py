@@ -1,7 +1,13 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
-from .checkpoint_fit_hook import CheckpointFitHook
 from .divergence_hook import DivergenceHook
-from .plain_checkpoint_hook import PlainCheckpointHook
-from .random_state_hook import RandomStateHook
+from .rng_state_hook import RNGStateHook
+from .strict_checkpoint_hook import StrictCheckpointHook
+from .weights_only_checkpoint_hook import WeightsOnlyCheckpointHook
 
-__all__ = ['AtomicCheckpointHook', 'CheckpointFitHook', 'DivergenceHook', 'PlainCheckpointHook', 'RandomStateHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'StrictCheckpointHook',
+    'DivergenceHook',
+    'WeightsOnlyCheckpointHook',
+    'RNGStateHook',
+]

@@ -42,7 +42,7 @@ def seed_worker(worker_id: int) -> None:
 
     mmengine gives a worker the same seed at each start, so that workers started anew for each epoch
     repeat their augmentations. torch draws a new one for each epoch from the main process's random
-    state, which :class:`RandomStateHook` restores on resuming.
+    state, which :class:`RNGStateHook` restores on resuming.
 
     Args:
         worker_id (int): Number of the worker; already part of torch's seed.
@@ -56,7 +56,7 @@ def seed_worker(worker_id: int) -> None:
 
 
 @HOOKS.register_module()
-class RandomStateHook(Hook):
+class RNGStateHook(Hook):
     """Saves the random states with each checkpoint and restores them on resuming.
 
     With a fixed seed (``randomness=dict(seed=...)``) and one process a resumed run computes what the

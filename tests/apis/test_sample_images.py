@@ -2,26 +2,26 @@ import cv2
 import numpy as np
 import pytest
 
-from mmthunder.apis import check_images
+from mmthunder.apis import load_sample_images
 
 
 def test_first_of_the_test_set(tiny_cfg, shapes, capsys):
-    images = check_images(tiny_cfg, None, 2)
+    images = load_sample_images(tiny_cfg, None, 2)
     assert len(images) == 2
     assert np.array_equal(images[1], cv2.imread(str(shapes / 'val/000001.jpg')))
-    assert len(check_images(tiny_cfg, None, 99)) == 4
+    assert len(load_sample_images(tiny_cfg, None, 99)) == 4
     assert capsys.readouterr().err == ''
 
 
 def test_drawn_without_a_data_set(tiny_cfg, tmp_path, capsys):
     """Always the same ones, different from each other, with areas of one colour on the noise."""
     tiny_cfg.test_dataloader.dataset.data_root = str(tmp_path / 'missing')
-    images = check_images(tiny_cfg, None, 3)
+    images = load_sample_images(tiny_cfg, None, 3)
     warning = capsys.readouterr().err
     assert warning.startswith('warning: no test set') and str(tmp_path / 'missing') in warning
     assert warning.endswith('drawn images are taken instead\n')
     assert [(image.shape, image.dtype) for image in images] == [((240, 320, 3), np.uint8)] * 3
-    assert all(np.array_equal(*pair) for pair in zip(images, check_images(tiny_cfg, None, 3)))
+    assert all(np.array_equal(*pair) for pair in zip(images, load_sample_images(tiny_cfg, None, 3)))
     assert not np.array_equal(images[0], images[1])
     for image in images:
         plain = (image[1:] == image[:-1]).all(-1).mean()
@@ -32,7 +32,7 @@ def test_given(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'a.png'), image)
     (tmp_path / 'broken.png').write_bytes(b'no image')
-    (found,) = check_images(None, [str(tmp_path / 'a.png')], 0)
+    (found,) = load_sample_images(None, [str(tmp_path / 'a.png')], 0)
     assert np.array_equal(found, image)
     with pytest.raises(ValueError, match='broken.png: not a readable image'):
-        check_images(None, [str(tmp_path / name) for name in ('a.png', 'broken.png')], 0)
+        load_sample_images(None, [str(tmp_path / name) for name in ('a.png', 'broken.png')], 0)

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 
-def check_images(cfg: Config, paths: Optional[Sequence[str]], count: int) -> List[np.ndarray]:
+def load_sample_images(cfg: Config, paths: Optional[Sequence[str]], count: int) -> List[np.ndarray]:
     """Read the given images, or the first ones of the config's test set, or draw some if that is not there.
 
     A line on stderr tells of drawn ones.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 @MODELS.register_module()
-class BatchChoiceResize(nn.Module):
+class BatchSyncRandomChoiceResize(nn.Module):
     """Resizes each training batch to a size drawn from a list.
 
     mmdet's ``RandomChoiceResize`` draws for each image, so that batches are padded to the largest
@@ -30,7 +30,9 @@ class BatchChoiceResize(nn.Module):
     def __init__(self, sizes: Sequence[int], seed: int = 0) -> None:
         super().__init__()
         if not sizes or min(sizes) < 1:
-            raise ValueError(f'BatchChoiceResize: sizes {list(sizes)} must be a list of side lengths in pixels')
+            raise ValueError(
+                f'BatchSyncRandomChoiceResize: sizes {list(sizes)} must be a list of side lengths in pixels'
+            )
         self.sizes = tuple(sizes)
         self.seed = seed
 
@@ -49,7 +51,7 @@ class BatchChoiceResize(nn.Module):
         """
         if any('masks' in sample.gt_instances for sample in data_samples):
             raise ValueError(
-                'BatchChoiceResize: the annotations have masks, which it does not resize; leave with_mask '
+                'BatchSyncRandomChoiceResize: the annotations have masks, which it does not resize; leave with_mask '
                 "out of LoadAnnotations, or use mmdet's RandomChoiceResize"
             )
         iteration = MessageHub.get_current_instance().get_info('iter', 0)

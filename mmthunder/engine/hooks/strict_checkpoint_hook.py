@@ -63,7 +63,7 @@ def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.0) 
 
 
 @HOOKS.register_module()
-class CheckpointFitHook(Hook):
+class StrictCheckpointHook(Hook):
     """Raises one clear error when a checkpoint is not of this model, or has weights that are infinite or NaN.
 
     mmengine loads what fits and logs the rest, so a test with the wrong file runs and reports an AP

@@ -27,13 +27,13 @@ SMALL = {
 
 
 @pytest.fixture
-def peers(load_tool) -> ModuleType:
-    return load_tool('analysis_tools/peers.py')
+def baselines(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/baselines.py')
 
 
 @pytest.fixture
-def peer_graphs(load_tool) -> ModuleType:
-    return load_tool('analysis_tools/peer_graphs.py')
+def baseline_graphs(load_tool) -> ModuleType:
+    return load_tool('analysis_tools/baseline_graphs.py')
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def find_things(detector: SingleStageDetector, image: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize('name', ['yolox_tiny', 'rtmdet_tiny'])
-def test_single_stage(peers, exported, image, name):
+def test_single_stage(baselines, exported, image, name):
     """What the exported graph finds is what mmdet's test_step finds."""
-    detector = peers.build_mmdet(name, score_thr=0.3, cfg_options=SMALL)
+    detector = baselines.build_mmdet(name, score_thr=0.3, cfg_options=SMALL)
     find_things(detector, image)
     meta = dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1.0, 1.0), img_id=0)
     inputs = torch.from_numpy(image).permute(2, 0, 1)
@@ -93,11 +93,11 @@ def test_single_stage(peers, exported, image, name):
         assert agreement.unmatched == 0, f'{backend}: {agreement}'
 
 
-def test_torchvision(peers, peer_graphs, image):
+def test_torchvision(baselines, baseline_graphs, image):
     """The graph takes OpenCV's bytes, and finds what the detector finds in the same image in RGB from 0 to 1."""
-    detector = peers.build_torchvision('ssdlite320_mobilenet_v3_large', 320, None)
+    detector = baselines.build_torchvision('ssdlite320_mobilenet_v3_large', 320, None)
     with torch.no_grad():
-        found = peer_graphs.TorchvisionGraph(detector)(torch.from_numpy(image)[None])
+        found = baseline_graphs.TorchvisionGraph(detector)(torch.from_numpy(image)[None])
         (expected,) = detector([torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 255])
     assert len(found[0]) > 10
     for value, key in zip(found, ('boxes', 'scores', 'labels')):

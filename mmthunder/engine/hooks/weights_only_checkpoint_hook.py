@@ -41,7 +41,7 @@ def _from_plain(value: Any) -> Any:
 
 
 @HOOKS.register_module()
-class PlainCheckpointHook(Hook):
+class WeightsOnlyCheckpointHook(Hook):
     """Writes checkpoints of tensors and builtins only.
 
     mmengine pickles its :class:`HistoryBuffer` objects into checkpoints, which ``torch.load`` refuses

@@ -1,4 +1,4 @@
-"""Graphs of the peers, with the same input and output as the project's."""
+"""Graphs of the baselines, with the same input and output as the project's."""
 
 import copy
 from typing import Tuple
