@@ -1,7 +1,7 @@
 # make train: environment, data, training, test and pictures.   make test: environment and test suite.
 # make test-older, make test-onedl, make test-py312: the test suite with other versions, in an environment of its own.
-CONFIG := configs/thundernet/snet49_shapes.py
-WORK_DIR := work_dirs/snet49_shapes
+CONFIG := configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py
+WORK_DIR := work_dirs/thundernet_snet49_1xb8-5e_shapes
 PICTURES := pictures
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

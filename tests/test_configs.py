@@ -17,9 +17,17 @@ from torch import nn
 
 CONFIGS_ROOT = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = sorted(path for path in CONFIGS_ROOT.rglob('*.py') if '_base_' not in path.parts)
+# Short names, each of which inherits the config of a long one.
+ALIASES = [
+    CONFIGS_ROOT / f'thundernet/{name}.py' for name in ('snet49_coco', 'snet146_coco', 'snet49_shapes', 'snet49_bccd')
+]
 CLASSIFIERS = [path for path in CONFIGS if path.parent.name == 'pretrain']
-DETECTORS = [path for path in CONFIGS if path not in CLASSIFIERS]
-PAPER = [f'{backbone}_{data}' for backbone in ('snet49', 'snet146', 'snet535') for data in ('coco', 'voc')]
+DETECTORS = [path for path in CONFIGS if path not in CLASSIFIERS + ALIASES]
+PAPER = [
+    f'thundernet_{backbone}_4xb16-{training}'
+    for backbone in ('snet49', 'snet146', 'snet535')
+    for training in ('375k_coco', '62k5_voc0712')
+]
 SIZE = 96  # px, of the images that the models see here
 
 models_that_ran = set()
@@ -164,7 +172,7 @@ def test_papers_recipe(load, name):
     assert (augment.type, augment.sizes) == ('BatchSyncRandomChoiceResize', [240, 320, 480])
     (resize,) = (step for step in cfg.test_pipeline if step.type == 'Resize')
     assert resize.scale == (320, 320) and not resize.keep_ratio
-    assert cfg.model.backbone.arch == name.split('_')[0][len('snet') :]
+    assert cfg.model.backbone.arch == name.split('_')[1][len('snet') :]
     assert cfg.model.backbone.norm_cfg.type == cfg.model.sam.norm_cfg.type == 'SyncBN'
     assert cfg.model.rpn_head.norm_cfg.type == 'SyncBN'
     assert cfg.model.train_cfg.rcnn.sampler.type == 'OHEMSampler'
@@ -173,7 +181,7 @@ def test_papers_recipe(load, name):
 
 
 def test_released_detector(load):
-    cfg = load(CONFIGS_ROOT / 'thundernet/snet146_release_coco.py')
+    cfg = load(CONFIGS_ROOT / 'thundernet/thundernet_snet146-release_1xb64-400e_coco.py')
     roi_layer, bbox_head = cfg.model.roi_head.bbox_roi_extractor.roi_layer, cfg.model.roi_head.bbox_head
     assert (roi_layer.pool_mode, roi_layer.aligned, roi_layer.min_size) == ('max', False, 0.1)
     assert (roi_layer.output_size, roi_layer.sampling_ratio) == (7, 2)
@@ -198,9 +206,9 @@ def test_released_detector(load):
     assert (steps.milestones, steps.gamma, steps.by_epoch) == ([40, 60], 0.1, True)
 
 
-@pytest.mark.parametrize('name', ['snet49', 'snet146', 'snet146_release', 'snet535', 'detnet59'])
+@pytest.mark.parametrize('name', ['snet49', 'snet146', 'snet146-release', 'snet535', 'detnet59'])
 def test_released_classifier(load, name):
-    cfg = load(CONFIGS_ROOT / f'pretrain/{name}_in1k.py')
+    cfg = load(CONFIGS_ROOT / f'pretrain/{name}_8xb64-300k_in1k.py')
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 512
     assert cfg.train_cfg.max_iters == 300000
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=4e-5)
@@ -212,23 +220,23 @@ def test_released_classifier(load, name):
     assert (crop.type, crop.scale, flip.type, flip.prob) == ('RandomResizedCrop', 224, 'RandomFlip', 0.5)
     assert jitter == dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4)
     # The authors' classifier saw the files' BGR values, their detector normalised RGB.
-    mean = None if name == 'snet146_release' else [123.675, 116.28, 103.53]
+    mean = None if name == 'snet146-release' else [123.675, 116.28, 103.53]
     assert (cfg.data_preprocessor.mean, cfg.data_preprocessor.to_rgb) == (mean, mean is not None)
 
 
 @pytest.mark.parametrize(
     ('name', 'size', 'sizes'),
     [
-        ('snet49_480px_coco', 480, [360, 480, 720]),
-        ('snet146_224px_coco', 224, [168, 224, 336]),
-        ('snet535_128px_coco', 128, [96, 128, 192]),
-        ('snet535_192px_coco', 192, [144, 192, 288]),
+        ('thundernet_snet49_4xb16-480px-375k_coco', 480, [360, 480, 720]),
+        ('thundernet_snet146_4xb16-224px-375k_coco', 224, [168, 224, 336]),
+        ('thundernet_snet535_4xb16-128px-375k_coco', 128, [96, 128, 192]),
+        ('thundernet_snet535_4xb16-192px-375k_coco', 192, [144, 192, 288]),
     ],
 )
 def test_input_sizes(load, name, size, sizes):
     """Training and test sizes in the data loaders; the rest of the pipelines is the base's."""
     cfg = load(CONFIGS_ROOT / f'thundernet/ablations/{name}.py')
-    base = load(CONFIGS_ROOT / f'thundernet/{name.split("_")[0]}_coco.py')
+    base = load(CONFIGS_ROOT / f'thundernet/{name.replace(f"{size}px-", "")}.py')
     assert cfg.model.data_preprocessor.batch_augments[0].sizes == sizes
     for split, side in (('train', sizes[-1]), ('val', size), ('test', size)):
         pipeline, expected = (c[f'{split}_dataloader'].dataset.pipeline for c in (cfg, base))

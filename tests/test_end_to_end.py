@@ -78,7 +78,7 @@ def trained(repo, shapes, tmp_path_factory) -> tuple:
         repo,
         'train',
         'mmdet',
-        'configs/thundernet/snet49_shapes.py',
+        'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py',
         '--work-dir',
         work_dir,
         '--cfg-options',
@@ -108,7 +108,7 @@ def test_test(repo, trained, tmp_path):
             repo,
             'test',
             'mmdet',
-            'configs/thundernet/snet49_shapes.py',
+            'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py',
             '--checkpoint',
             work_dir / 'epoch_1.pth',
             *launcher,
@@ -137,7 +137,7 @@ def test_resume(repo, trained):
         repo,
         'train',
         'mmdet',
-        'configs/thundernet/snet49_shapes.py',
+        'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py',
         '--work-dir',
         work_dir,
         '--resume',
@@ -191,7 +191,7 @@ def test_two_processes(repo, coco, tmp_path):
         repo,
         'train',
         'mmdet',
-        'configs/thundernet/snet49_coco.py',
+        'configs/thundernet/thundernet_snet49_4xb16-375k_coco.py',
         '--launcher',
         'pytorch',
         '-G',
@@ -272,7 +272,7 @@ def test_pretraining(repo, imagenet, tmp_path):
         repo,
         'train',
         'mmpretrain',
-        'configs/pretrain/snet146_in1k.py',
+        'configs/pretrain/snet146_8xb64-300k_in1k.py',
         '--work-dir',
         work_dir,
         '--cfg-options',
@@ -286,7 +286,7 @@ def test_pretraining(repo, imagenet, tmp_path):
 
     checkpoint = work_dir / 'iter_3.pth'
     state = load(checkpoint)['state_dict']
-    cfg = Config.fromfile(repo / 'configs/thundernet/snet146_coco.py')
+    cfg = Config.fromfile(repo / 'configs/thundernet/thundernet_snet146_4xb16-375k_coco.py')
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')
     detector = MODELS.build(cfg.model)
     detector.init_weights()

@@ -1,3 +1,2 @@
-_base_ = './snet49_coco.py'
-
-model = dict(backbone=dict(arch='146'), neck=dict(in_channels=[264, 528]))
+# A short name of thundernet_snet146_4xb16-375k_coco.
+_base_ = './thundernet_snet146_4xb16-375k_coco.py'

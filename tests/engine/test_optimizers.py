@@ -94,8 +94,8 @@ def test_a_model_without_the_parts():
 @pytest.mark.parametrize(
     ('config', 'absent'),
     [
-        ('thundernet/snet49_shapes', {'roi_head.mask_head'}),
-        ('detnet/mask_detnet59_fpn_coco6', {'rpn_head.trunk', 'sam'}),
+        ('thundernet/thundernet_snet49_1xb8-5e_shapes', {'roi_head.mask_head'}),
+        ('detnet/mask-rcnn_detnet59_fpn_1xb2-160e_coco6', {'rpn_head.trunk', 'sam'}),
     ],
 )
 def test_detectors(repo, config, absent):

@@ -10,7 +10,7 @@ from mmengine.config import Config
 @pytest.fixture
 def faster_rcnn(repo) -> TwoStageDetector:
     """A narrow Faster R-CNN in the layout of DetNet's, for 96x128 px, that finds things in noise."""
-    cfg = Config.fromfile(repo / 'configs/detnet/detnet59_fpn_bccd.py')
+    cfg = Config.fromfile(repo / 'configs/detnet/faster-rcnn_detnet59_fpn_1xb4-8e_bccd.py')
     cfg.merge_from_dict(
         {
             'model.backbone.base_channels': 4,

@@ -89,7 +89,7 @@ def test_unsupported(make_detector, repo):
         TwoStageGraph(make_detector(test_cfg__rpn__nms=dict(type='soft_nms', iou_threshold=0.7, class_agnostic=True)))
     with pytest.raises(NotImplementedError, match='not a two-stage detector'):
         TwoStageGraph(make_detector().backbone)
-    cfg = Config.fromfile(repo / 'configs/detnet/mask_detnet59_fpn_coco.py').model
+    cfg = Config.fromfile(repo / 'configs/detnet/mask-rcnn_detnet59_fpn_8xb2-180k_coco.py').model
     cfg.backbone.update(base_channels=4, init_cfg=None)
     cfg.neck.in_channels = [16, 32, 64, 64, 64]
     with pytest.raises(NotImplementedError, match='mask_head=None'):

@@ -37,12 +37,12 @@ def check_metafile(repo, name: str, total: tuple) -> None:
 @pytest.mark.parametrize(
     ('name', 'mega_macs', 'parameters'),
     [
-        ('snet49_coco', 261, 1147810),
-        ('snet146_coco', 502.5, 1873858),
-        ('snet535_coco', 1306, 4660466),
-        ('snet49_voc', 249, 1086310),
-        ('snet146_voc', 490, 1812358),
-        ('snet535_voc', 1294, 4598966),
+        ('thundernet_snet49_4xb16-375k_coco', 261, 1147810),
+        ('thundernet_snet146_4xb16-375k_coco', 502.5, 1873858),
+        ('thundernet_snet535_4xb16-375k_coco', 1306, 4660466),
+        ('thundernet_snet49_4xb16-62k5_voc0712', 249, 1086310),
+        ('thundernet_snet146_4xb16-62k5_voc0712', 490, 1812358),
+        ('thundernet_snet535_4xb16-62k5_voc0712', 1294, 4598966),
     ],
 )
 def test_detectors(repo, load_named, tool, name, mega_macs, parameters):
@@ -62,16 +62,16 @@ def test_detectors(repo, load_named, tool, name, mega_macs, parameters):
 @pytest.mark.parametrize(
     ('name', 'papers'),
     [
-        ('snet49_480px_coco', 506),
-        ('snet146_224px_coco', 267),
-        ('snet535_128px_coco', 265),
-        ('snet535_192px_coco', 512),
+        ('thundernet_snet49_4xb16-480px-375k_coco', 506),
+        ('thundernet_snet146_4xb16-224px-375k_coco', 267),
+        ('thundernet_snet535_4xb16-128px-375k_coco', 265),
+        ('thundernet_snet535_4xb16-192px-375k_coco', 512),
     ],
 )
 def test_papers_input_sizes(repo, load_named, tool, name, papers):
     """The paper's MFLOPs of its table of input sizes."""
     counts = tool.detector_complexity(load_named(name))
-    if name.startswith('snet146'):
+    if 'snet146' in name:
         # Table 1's widths make this backbone 11 % larger than the paper says; the rest agrees.
         excess = 1 - 146 / 162.5
         papers += excess * counts['backbone'][0] / 1e6
@@ -84,13 +84,13 @@ def test_papers_parts(repo, load_named, tool):
 
     Its RPN has 25 outputs more for a softmax of two classes than this one for a sigmoid.
     """
-    counts = tool.detector_complexity(load_named('snet49_large_head_coco'))
+    counts = tool.detector_complexity(load_named('thundernet_snet49_large-head_4xb16-375k_coco'))
     macs = {part: count / 1e6 for part, (count, _) in counts.items()}
     assert macs['backbone'] + macs['neck'] == pytest.approx(154, rel=0.02)
     assert macs['RPN'] + 25 * 256 * 20 * 20 / 1e6 == pytest.approx(70, rel=0.02)
     assert macs['SAM'] + macs['RoI sampling'] + macs['head'] == pytest.approx(286, rel=0.02)
     assert macs['total'] == pytest.approx(510, rel=0.02)
-    check_metafile(repo, 'snet49_large_head_coco', counts['total'])
+    check_metafile(repo, 'thundernet_snet49_large-head_4xb16-375k_coco', counts['total'])
 
 
 @pytest.mark.parametrize(('arch', 'mega_macs'), [('49', 51.2), ('146', 162.5), ('535', 539.9)])
@@ -101,15 +101,12 @@ def test_backbones(tool, arch, mega_macs):
 
 @pytest.mark.parametrize(
     ('arch', 'names'),
-    [
-        ('146', ['snet146_dw3_coco', 'snet146_dw3x2_coco', 'snet146_conv5_1024_coco']),
-        ('49', ['snet49_noconv5_coco', 'snet49_conv5_1024_coco']),
-    ],
+    [('146', ['dw3', 'dw3x2', 'conv5-1024']), ('49', ['no-conv5', 'conv5-1024'])],
 )
 def test_table_5_has_equal_macs(load_named, tool, arch, names):
     expected = tool.classifier_macs(SNet(arch))
     for name in names:
-        backbone = load_named(name).model.backbone
+        backbone = load_named(f'thundernet_snet{arch}-{name}_4xb16-375k_coco').model.backbone
         assert backbone.arch == arch and 'stage_channels' in backbone
         macs = tool.classifier_macs(MODELS.build({**backbone, 'norm_cfg': dict(type='BN')}))
         assert macs == pytest.approx(expected, rel=0.01), name
@@ -117,7 +114,7 @@ def test_table_5_has_equal_macs(load_named, tool, arch, names):
 
 @pytest.mark.parametrize('name', ['shufflenetv2', 'shufflenetv1', 'mobilenetv2', 'xception'])
 def test_other_backbones_are_of_about_145_mmacs(load_named, tool, name):
-    backbone = load_named(f'thundernet_{name}_coco').model.backbone
+    backbone = load_named(f'thundernet_{name}_4xb16-375k_coco').model.backbone
     if backbone.type.startswith('mmpretrain.') and importlib.util.find_spec('mmpretrain') is None:
         pytest.skip('needs mmpretrain')
     macs = tool.classifier_macs(MODELS.build({**backbone, 'norm_cfg': dict(type='BN')}))
@@ -158,7 +155,7 @@ def test_psroialign(tool):
 
 def test_mask_rcnn(repo, load, tool):
     """A detector without SAM and PSRoIAlign; the head is boxes and masks."""
-    cfg = load(repo / 'configs/detnet/mask_detnet59_fpn_coco.py')
+    cfg = load(repo / 'configs/detnet/mask-rcnn_detnet59_fpn_8xb2-180k_coco.py')
     cfg.model.test_cfg.rpn.max_per_img = 7
     counts = tool.detector_complexity(cfg, (64, 96))
     assert list(counts) == ['backbone', 'neck', 'RPN', 'RoI sampling', 'head', 'total']
@@ -171,27 +168,28 @@ def test_mask_rcnn(repo, load, tool):
     assert sum(counts[part][0] for part in tool.PARTS if part in counts) == counts['total'][0]
 
 
-def test_image_size(repo, load_named, tool):
-    assert tool.image_size(load_named('snet535_192px_coco')) == (192, 192)
-    assert tool.image_size(Config.fromfile(repo / 'configs/detnet/detnet59_fpn_coco.py')) == (800, 1344)
-    cfg = load_named('snet49_coco')
+def test_image_size(repo, load, load_named, tool):
+    assert tool.image_size(load_named('thundernet_snet535_4xb16-192px-375k_coco')) == (192, 192)
+    detnet = load(repo / 'configs/detnet/faster-rcnn_detnet59_fpn_8xb2-180k_coco.py')
+    assert tool.image_size(detnet) == (800, 1344)
+    cfg = load_named('thundernet_snet49_4xb16-375k_coco')
     pipeline = cfg.test_dataloader.dataset.pipeline
     pipeline[:] = [step for step in pipeline if step.type != 'Resize']
-    with pytest.raises(ValueError, match='snet49_coco.py: the test pipeline has 0 Resize steps.*give the size'):
+    with pytest.raises(ValueError, match='375k_coco.py: the test pipeline has 0 Resize steps.*give the size'):
         tool.image_size(cfg)
 
 
 def test_without_rpn(load_named, tool):
-    cfg = load_named('snet49_coco')
+    cfg = load_named('thundernet_snet49_4xb16-375k_coco')
     cfg.model.type = 'SSD'
     del cfg.model['rpn_head']
-    with pytest.raises(ValueError, match='snet49_coco.py: SSD has no rpn_head and roi_head'):
+    with pytest.raises(ValueError, match='375k_coco.py: SSD has no rpn_head and roi_head'):
         tool.detector_complexity(cfg)
 
 
 def test_command_with_wrong_config(repo, tool, tmp_path, capsys):
     (tmp_path / 'ssd.py').write_text(
-        f"_base_ = '{repo}/configs/thundernet/snet49_coco.py'\n"
+        f"_base_ = '{repo}/configs/thundernet/thundernet_snet49_4xb16-375k_coco.py'\n"
         "model = dict(_delete_=True, type='SSD', data_preprocessor=dict())"
     )
     for config, message in (('nowhere.py', 'nowhere.py'), (str(tmp_path / 'ssd.py'), 'SSD has no rpn_head')):
@@ -201,7 +199,8 @@ def test_command_with_wrong_config(repo, tool, tmp_path, capsys):
 
 
 def test_command(repo, tool, tmp_path, capsys):
-    configs = [str(repo / f'configs/thundernet/ablations/shapes/snet49_{name}shapes_2e.py') for name in ('', 'nosam_')]
+    names = ['thundernet_snet49_1xb8-2e_shapes', 'thundernet_snet49_no-sam_1xb8-2e_shapes']
+    configs = [str(repo / f'configs/thundernet/ablations/shapes/{name}.py') for name in names]
     tool.main([*configs, '--size', '64', '96', '--csv', str(tmp_path / 'out.csv')])
     lines = capsys.readouterr().out.splitlines()
     with (tmp_path / 'out.csv').open(newline='') as file:
@@ -209,7 +208,7 @@ def test_command(repo, tool, tmp_path, capsys):
     assert lines[0] == f'| {" | ".join(rows[0])} |' and set(lines[1]) == set('| -')
     assert lines[2:] == [f'| {" | ".join(row.values())} |' for row in rows]
     full, nosam = rows
-    assert (full['config'], nosam['config']) == ('snet49_shapes_2e', 'snet49_nosam_shapes_2e')
+    assert [full['config'], nosam['config']] == names
     assert (full['px'], full['proposals']) == (nosam['px'], nosam['proposals']) == ('96x64', '200')
     assert (nosam['SAM MMACs'], nosam['SAM Mparams']) == ('0.0', '0.000')
     assert float(full['SAM MMACs']) == pytest.approx(256 * 245 * 4 * 6 / 1e6, abs=0.05)

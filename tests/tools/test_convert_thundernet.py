@@ -190,7 +190,7 @@ def expected_tensors(weights: Weights, img: Tensor, rois: Tensor) -> dict:
 
 
 def build_released_detector(repo) -> nn.Module:
-    cfg = Config.fromfile(repo / 'configs/thundernet/snet146_release_coco.py')
+    cfg = Config.fromfile(repo / 'configs/thundernet/thundernet_snet146-release_1xb64-400e_coco.py')
     cfg.model.backbone.norm_cfg = cfg.model.rpn_head.norm_cfg = cfg.model.sam.norm_cfg = dict(type='BN')
     return MODELS.build(cfg.model).eval()
 
@@ -298,7 +298,7 @@ def test_init_cfg_loads_every_backbone_tensor(run, repo):
     add_snet(weights, '146', RELEASE)
     weights.linear('classifier.0', 1000, 528, bias=False)
     *_, dst = run(dict(state_dict=dict(weights)))
-    cfg = Config.fromfile(repo / 'configs/thundernet/snet146_release_coco.py')
+    cfg = Config.fromfile(repo / 'configs/thundernet/thundernet_snet146-release_1xb64-400e_coco.py')
     cfg.model.backbone.init_cfg.checkpoint = str(dst)
     model = MODELS.build(cfg.model)
     model.init_weights()

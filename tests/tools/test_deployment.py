@@ -96,7 +96,7 @@ def test_limit(tiny_cfg, compare_truth):
 
 
 def test_voc(tiny_cfg, compare_truth, repo, tmp_path):
-    voc = Config.fromfile(repo / 'configs/thundernet/snet49_voc.py')
+    voc = Config.fromfile(repo / 'configs/thundernet/thundernet_snet49_4xb16-62k5_voc0712.py')
     tiny_cfg.model.roi_head.bbox_head.num_classes = 20
     tiny_cfg.test_dataloader, tiny_cfg.test_evaluator = voc.test_dataloader, voc.test_evaluator
     tiny_cfg.test_dataloader.dataset.data_root = str(tmp_path)

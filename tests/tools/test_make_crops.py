@@ -20,7 +20,7 @@ def make_crops(load_tool) -> ModuleType:
 def crop(make_crops, repo: Path, shapes: Path, out: Path, *args: str) -> Path:
     """Crop the small data set into a folder and return the folder."""
     options = [f'{split}_dataloader.dataset.data_root={shapes}/' for split in ('train', 'val')]
-    config = repo / 'configs/thundernet/snet49_shapes.py'
+    config = repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py'
     make_crops.main([str(config), '--out', str(out), *args, '--cfg-options', *options])
     return out
 
@@ -108,7 +108,7 @@ def test_does_not_overwrite(make_crops, repo, shapes, crops, tmp_path, capsys):
     ],
 )
 def test_invalid_arguments(make_crops, repo, tmp_path, capsys, options, message):
-    config = str(repo / 'configs/thundernet/snet49_shapes.py')
+    config = str(repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py')
     with pytest.raises(SystemExit):
         make_crops.main([config, '--out', str(tmp_path / 'crops'), *options])
     assert message in capsys.readouterr().err.splitlines()[-1]
@@ -133,7 +133,7 @@ def test_unreadable_image_leaves_nothing(make_crops, repo, shapes, tmp_path):
     with pytest.raises(OSError, match=r'train/000003.jpg: cannot be read as an image'):
         make_crops.main(
             [
-                str(repo / 'configs/thundernet/snet49_shapes.py'),
+                str(repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py'),
                 '--out',
                 str(tmp_path / 'crops'),
                 '--cfg-options',
@@ -165,7 +165,7 @@ def test_voc_layout(make_crops, repo, tmp_path):
     out = tmp_path / 'crops'
     make_crops.main(
         [
-            str(repo / 'configs/thundernet/snet49_bccd.py'),
+            str(repo / 'configs/thundernet/thundernet_snet49_1xb8-80e_bccd.py'),
             '--out',
             str(out),
             '--margin',

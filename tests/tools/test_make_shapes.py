@@ -140,7 +140,7 @@ def test_interruption_leaves_what_was_there(make_shapes, tmp_path, monkeypatch):
 
 def test_config_reads_it(repo, shapes):
     """Class names, order and paths fit configs/_base_/datasets/shapes.py; empty images stay."""
-    cfg = Config.fromfile(repo / 'configs/thundernet/snet49_shapes.py')
+    cfg = Config.fromfile(repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py')
     for loader, count in ((cfg.train_dataloader, 8), (cfg.val_dataloader, 4)):
         args = dict(loader.dataset, data_root=str(shapes))
         assert args.pop('type') == 'CocoDataset'

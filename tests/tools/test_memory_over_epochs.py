@@ -121,7 +121,7 @@ def test_training(tool, tiny_cfg, tmp_path, capsys):
 )
 def test_invalid_arguments(tool, repo, capsys, arguments, message):
     with pytest.raises(SystemExit):
-        tool.main([str(repo / 'configs/thundernet/snet49_shapes.py'), *arguments])
+        tool.main([str(repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py'), *arguments])
     assert message in capsys.readouterr().err
 
 
@@ -133,7 +133,10 @@ def test_no_training_set(tool, tiny_cfg, tmp_path, capsys):
     assert 'tiny.py: has no train_dataloader.dataset' in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(('name', 'message'), [('snet49_voc', 'must be one CocoDataset'), ('nothing', 'nothing.py')])
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [('thundernet_snet49_4xb16-62k5_voc0712', 'must be one CocoDataset'), ('nothing', 'nothing.py')],
+)
 def test_invalid_config(tool, repo, capsys, name, message):
     with pytest.raises(SystemExit):
         tool.main([str(repo / f'configs/thundernet/{name}.py')])

@@ -1,6 +1,7 @@
 """Shows how peak memory and time grow with the batch, the image and the objects of an image.
 
-    python tools/analysis_tools/benchmark_growth.py configs/thundernet/snet49_coco.py --csv growth.csv --plot growth.png
+    python tools/analysis_tools/benchmark_growth.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py \
+        --csv growth.csv --plot growth.png
 
 One setting varies at a time, the others keep the values of ``--base``. Each case has a process of its own,
 whose peak is what it uses at most beyond libraries and weights, images, gradients and the optimiser's state

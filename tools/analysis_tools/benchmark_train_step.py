@@ -1,6 +1,6 @@
 """Times a whole training step beside forward and backward of its bare feature network, in one run.
 
-    python tools/analysis_tools/benchmark_train_step.py configs/thundernet/snet49_coco.py
+    python tools/analysis_tools/benchmark_train_step.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py
 
 The feature network is backbone, neck, RPN convolutions and spatial attention, with the sum of its
 outputs as loss. The step is mmengine's ``train_step``: preprocessing, all losses, backward and the

@@ -1,6 +1,7 @@
 """Trains on a COCO file of many images and shows the memory of all processes after each epoch.
 
-    python tools/analysis_tools/memory_over_epochs.py configs/thundernet/snet49_coco.py --images 100000
+    python tools/analysis_tools/memory_over_epochs.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py \
+        --images 100000
 
 The annotation file is written for the run, with the classes of the config's training set; its images are eight
 files. The run is the config's, with its data pipeline and its workers, but for the size of the images, which is

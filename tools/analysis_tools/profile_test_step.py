@@ -1,6 +1,6 @@
 """Times what mmdet's ``test_step`` of a two-stage detector adds to the detector's modules, on the CPU.
 
-    python tools/analysis_tools/profile_test_step.py configs/thundernet/snet49_coco.py
+    python tools/analysis_tools/profile_test_step.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py
 
 The bare modules are backbone, neck, RPN with its proposals and RoI head with its final NMS, called on a
 normalised tensor; ``test_step`` goes from the uint8 image to data samples with boxes of the original

@@ -1,6 +1,6 @@
 """Shows how a detector's latency grows with the image, the proposals, the classes and the threads.
 
-    python tools/analysis_tools/sweep_latency.py configs/thundernet/snet49_coco.py --output sweep
+    python tools/analysis_tools/sweep_latency.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py --output sweep
 
 One setting varies at a time, from the config's; all variants take turns in every round. Weights are
 random. No box reaches the final NMS, as if images were empty; for the classes there is a second row in

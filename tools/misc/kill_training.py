@@ -2,7 +2,8 @@ r"""Kills a training at random moments, resumes it each time, and compares the e
 
     python tools/misc/make_shapes.py --out data/few_shapes --train 8 --val 4
     D=data/few_shapes
-    python tools/misc/kill_training.py configs/thundernet/snet49_shapes.py --kills 50 --work-dir work_dirs/kills \
+    python tools/misc/kill_training.py configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py \
+        --kills 50 --work-dir work_dirs/kills \
         --cfg-options train_cfg.max_epochs=30 train_cfg.val_interval=1 param_scheduler.1.end=30 \
         train_dataloader.batch_size=4 {train,val,test}_dataloader.dataset.data_root=$D/ \
         {val,test}_dataloader.dataset.ann_file=annotations/train.json \

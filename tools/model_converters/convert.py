@@ -156,8 +156,8 @@ LAYOUTS = (
             (r'^rpn_head\.sam_convs\.1\.', 'sam.theta.bn.'),
         ),
         drop='',
-        build=lambda state: build_detector('thundernet/snet146_release_coco.py'),
-        use='use it with configs/thundernet/snet146_release_coco.py',
+        build=lambda state: build_detector('thundernet/thundernet_snet146-release_1xb64-400e_coco.py'),
+        use='use it with configs/thundernet/thundernet_snet146-release_1xb64-400e_coco.py',
     ),
     Layout(
         name='SNet classifier of qinzheng93/ThunderNet (snet146-300000.pth.tar)',
@@ -167,7 +167,7 @@ LAYOUTS = (
         drop='',
         build=lambda state: build_snet(state, 'stage.0.1.branch.0.weight', 'classifier.0.weight'),
         zeros=r'.*\.num_batches_tracked|head\.fc\.bias',  # its fc has no bias
-        use=f'{USE_BACKBONE}, or test it with configs/pretrain/snet146_release_in1k.py',
+        use=f'{USE_BACKBONE}, or test it with configs/pretrain/snet146-release_8xb64-300k_in1k.py',
     ),
     Layout(
         name='SNet classifier of DayBreak-u/Snet',

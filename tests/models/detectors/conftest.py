@@ -29,9 +29,9 @@ NARROW_DETNET = {
     'roi_head.bbox_head.fc_out_channels': 32,
 }
 NARROW = dict(
-    paper=('thundernet/snet49_coco.py', NARROW_THUNDERNET),
-    release=('thundernet/snet146_release_coco.py', NARROW_THUNDERNET),
-    detnet=('detnet/detnet59_fpn_coco.py', NARROW_DETNET),
+    paper=('thundernet/thundernet_snet49_4xb16-375k_coco.py', NARROW_THUNDERNET),
+    release=('thundernet/thundernet_snet146-release_1xb64-400e_coco.py', NARROW_THUNDERNET),
+    detnet=('detnet/faster-rcnn_detnet59_fpn_8xb2-180k_coco.py', NARROW_DETNET),
 )
 
 

@@ -181,7 +181,7 @@ def test_predict_image_files(model, repo, tmp_path, shape, channels):
     """Grayscale, thin and large files, through the config's own test pipeline."""
     file = str(tmp_path / 'image.png')
     cv2.imwrite(file, np.random.default_rng(0).integers(0, 255, (*shape, channels), dtype=np.uint8))
-    pipeline = Config.fromfile(repo / 'configs/thundernet/snet49_shapes.py').test_pipeline
+    pipeline = Config.fromfile(repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py').test_pipeline
     pipeline = Compose([step for step in pipeline if step.type != 'LoadAnnotations'])
     data = pseudo_collate([pipeline(dict(img_path=file, img_id=0))])
     with torch.no_grad():

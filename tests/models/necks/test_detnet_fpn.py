@@ -13,7 +13,7 @@ STRIDES = (4, 8, 16, 16, 16)
 
 @pytest.fixture(scope='module')
 def model(repo) -> Config:
-    return Config.fromfile(repo / 'configs/detnet/detnet59_fpn_coco.py').model
+    return Config.fromfile(repo / 'configs/detnet/faster-rcnn_detnet59_fpn_8xb2-180k_coco.py').model
 
 
 def make_feats(channels: list, size: tuple) -> list:
@@ -71,10 +71,10 @@ def test_anchors_of_32_to_512_px(model):
 @pytest.mark.parametrize(
     ('name', 'strides'),
     [
-        ('detnet59_noproj_fpn_coco', STRIDES),
-        ('detnet59_stage5_fpn_coco', (4, 8, 16, 16, 32)),
-        ('r50_dilated_fpn_coco', (4, 8, 16, 16, 32)),
-        ('../r50_fpn_detnet_coco', (4, 8, 16, 32, 64)),
+        ('faster-rcnn_detnet59-no-proj_fpn_8xb2-180k_coco', STRIDES),
+        ('faster-rcnn_detnet59-stage5_fpn_8xb2-180k_coco', (4, 8, 16, 16, 32)),
+        ('faster-rcnn_r50-dilated_fpn_8xb2-180k_coco', (4, 8, 16, 16, 32)),
+        ('../faster-rcnn_r50_fpn_8xb2-180k_coco', (4, 8, 16, 32, 64)),
     ],
 )
 def test_ablations_have_the_maps_that_their_anchors_expect(repo, name, strides):

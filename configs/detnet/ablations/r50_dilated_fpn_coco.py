@@ -1,8 +1,0 @@
-# ResNet-50 whose stage 5 has dilation 2 in place of stride 2, with the weights of the plain one (paper Table 6).
-_base_ = '../r50_fpn_detnet_coco.py'
-
-model = dict(
-    backbone=dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
-    rpn_head=dict(anchor_generator=dict(strides=[4, 8, 16, 16, 32])),
-    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=[4, 8, 16, 16])),
-)

@@ -1,4 +1,0 @@
-# Without CEM and without SAM.
-_base_ = './snet49_nocem_bccd_2e.py'
-
-model = dict(sam=None)

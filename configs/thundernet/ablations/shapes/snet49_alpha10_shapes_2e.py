@@ -1,9 +1,0 @@
-# Alpha 10: position-sensitive maps and RoI features of twice the width.
-_base_ = './snet49_shapes_2e.py'
-
-model = dict(
-    neck=dict(out_channels=490),  # alpha * p * p
-    rpn_head=dict(in_channels=490),
-    sam=dict(out_channels=490),
-    roi_head=dict(bbox_roi_extractor=dict(out_channels=10), bbox_head=dict(in_channels=10)),
-)

@@ -1,4 +1,0 @@
-# SNet146 tested with 300 proposals in place of 200. Trained as snet146_coco is.
-_base_ = '../snet146_coco.py'
-
-model = dict(test_cfg=dict(rpn=dict(max_per_img=300)))

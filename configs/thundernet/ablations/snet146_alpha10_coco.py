@@ -1,9 +1,0 @@
-# SNet146 with alpha 10, as in Light-Head R-CNN, in place of 5.
-_base_ = '../snet146_coco.py'
-
-model = dict(
-    neck=dict(out_channels=490),  # alpha * p * p
-    rpn_head=dict(in_channels=490),
-    sam=dict(out_channels=490),
-    roi_head=dict(bbox_roi_extractor=dict(out_channels=10), bbox_head=dict(in_channels=10)),
-)

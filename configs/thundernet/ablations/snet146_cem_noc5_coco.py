@@ -1,4 +1,0 @@
-# SNet146 whose CEM sums all but the upsampled C5 (paper section 3.2, CEM).
-_base_ = '../snet146_coco.py'
-
-model = dict(neck=dict(use_c5=False))

@@ -1,4 +1,0 @@
-# SNet146 with NMS in place of soft-NMS (paper's test recipe). Trained as snet146_coco is.
-_base_ = '../snet146_coco.py'
-
-model = dict(test_cfg=dict(rcnn=dict(nms=dict(_delete_=True, type='nms', iou_threshold=0.5))))

@@ -1,4 +1,0 @@
-# SNet146 with as many RoIs drawn at random in place of online hard example mining (paper's training recipe).
-_base_ = '../snet146_coco.py'
-
-model = dict(train_cfg=dict(rcnn=dict(sampler=dict(type='RandomSampler'))))

@@ -1,9 +1,0 @@
-# SNet49 with alpha 10 and a head of 2048: small backbone, large head (paper's table of backbone against head).
-_base_ = '../snet49_coco.py'
-
-model = dict(
-    neck=dict(out_channels=490),  # alpha * p * p
-    rpn_head=dict(in_channels=490),
-    sam=dict(out_channels=490),
-    roi_head=dict(bbox_roi_extractor=dict(out_channels=10), bbox_head=dict(in_channels=10, fc_out_channels=2048)),
-)

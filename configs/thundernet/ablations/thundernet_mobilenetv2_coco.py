@@ -1,9 +1,0 @@
-# MobileNetV2 in the place of SNet146 (paper's comparison of lightweight backbones); C5 is its last convolution.
-_base_ = '../snet146_coco.py'
-
-model = dict(
-    backbone=dict(
-        _delete_=True, type='MobileNetV2', widen_factor=0.56, out_indices=(4, 7), norm_cfg=dict(type='SyncBN')
-    ),
-    neck=dict(in_channels=[56, 1280]),
-)

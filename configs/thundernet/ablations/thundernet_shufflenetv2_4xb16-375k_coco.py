@@ -1,0 +1,14 @@
+# ShuffleNetV2 1x in the place of SNet146 (paper's comparison of lightweight backbones); C5 is its Conv5. It is of
+# mmpretrain, which must be installed.
+_base_ = '../thundernet_snet146_4xb16-375k_coco.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmpretrain.ShuffleNetV2',
+        widen_factor=1.0,
+        out_indices=(1, 3),
+        norm_cfg=dict(type='SyncBN'),
+    ),
+    neck=dict(in_channels=[232, 1024]),
+)

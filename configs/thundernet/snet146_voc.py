@@ -1,3 +1,0 @@
-_base_ = './snet49_voc.py'
-
-model = dict(backbone=dict(arch='146'), neck=dict(in_channels=[264, 528]))
