@@ -126,7 +126,7 @@ def test_classifier_runs(load, path):
     for name in ('train_pipeline', 'test_pipeline'):
         Compose(cfg[name])
     # mmpretrain finds mmdet's classes under their scope alone.
-    for hook in (*cfg.default_hooks.values(), *cfg.custom_hooks):
+    for hook in (*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])):
         assert registry.HOOKS.get(hook.type) is not None, hook.type
     model = registry.MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
     build_optim_wrapper(model, cfg.optim_wrapper)

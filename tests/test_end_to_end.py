@@ -256,8 +256,8 @@ def test_pretraining(repo, imagenet, tmp_path):
         'param_scheduler.0.end=3',
         'default_hooks.checkpoint.interval=3',
         'default_hooks.logger.interval=1',
-        'custom_hooks.1.interval=3',
-        'custom_hooks.1.num_samples=8',
+        'custom_hooks.0.interval=3',
+        'custom_hooks.0.num_samples=8',
         'train_dataloader.dataset.pipeline.1.scale=64',
         'val_dataloader.dataset.pipeline.2.crop_size=64',
     ]

@@ -1,8 +1,8 @@
-# default_runtime.py for schedules counted in iterations.
+# default_runtime.py for iteration-based schedules.
 _base_ = './default_runtime.py'
 
-# Validations are logged with their iteration; they would all be logged as epoch 0.
+# Log validations by iteration; by epoch, all of them would be epoch 0.
 default_hooks = dict(logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=2500))
 log_processor = dict(by_epoch=False)
-# A fixed seed lets a resumed run go through the images as the uninterrupted one.
+# With a fixed seed, a resumed run samples the same images as an uninterrupted one.
 randomness = dict(seed=0)

@@ -1,14 +1,6 @@
-# default_runtime_iter.py for mmpretrain, whose registries know mmdet's under their scope.
+# default_runtime_iter.py for mmpretrain.
 _base_ = './default_runtime_iter.py'
 
 default_scope = 'mmpretrain'
-runner_type = 'mmdet.ThunderRunner'
-default_hooks = dict(
-    checkpoint=dict(type='mmdet.AtomicCheckpointHook'),
-    visualization=dict(type='VisualizationHook'),
-    strict_checkpoint=dict(type='mmdet.StrictCheckpointHook'),
-    rng_state=dict(type='mmdet.RNGStateHook'),
-    weights_only_checkpoint=dict(type='mmdet.WeightsOnlyCheckpointHook'),
-)
-custom_hooks = [dict(type='mmdet.DivergenceHook')]
-visualizer = dict(type='UniversalVisualizer')
+default_hooks = dict(visualization=dict(_delete_=True, type='VisualizationHook'))
+visualizer = dict(_delete_=True, type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -7,7 +7,6 @@ _base_ = [
 ]
 
 custom_hooks = [
-    *_base_.custom_hooks,
-    # After the last iteration, batch norm's statistics are measured anew, over 2500 batches.
+    # After the last iteration, the statistics of batch norm are recomputed over 2500 batches.
     dict(type='PreciseBNHook', num_samples=2500 * 512, interval=_base_.max_iters),
 ]

@@ -14,6 +14,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import ConfigDict
 from mmengine.runner import load_checkpoint
 
+from mmthunder.engine import safe_loading
 from mmthunder.engine.hooks.strict_checkpoint_hook import describe_misfit
 from mmthunder.runtime import Detections
 
@@ -48,7 +49,8 @@ def load_detector(config: str, checkpoint: Optional[str] = None, cfg_options: Op
             detector.init_weights()
             logging.disable(level)
         else:
-            loaded = load_checkpoint(detector, str(checkpoint), map_location='cpu')
+            with safe_loading():
+                loaded = load_checkpoint(detector, str(checkpoint), map_location='cpu')
             misfit = describe_misfit(detector, loaded)
             if misfit:
                 raise ValueError(f'{checkpoint}: {misfit}')

@@ -4,7 +4,7 @@ from mmdet.registry import MODELS, OPTIM_WRAPPERS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import nn
 
 from mmthunder.engine import CPUAmpOptimWrapper
@@ -43,7 +43,7 @@ class Model(BaseModel):
 
 def build(model: nn.Module, **kwargs) -> OptimWrapper:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return OPTIM_WRAPPERS.build(dict(type='AmpOptimWrapper', **kwargs), default_args=dict(optimizer=optimizer))
+    return OPTIM_WRAPPERS.build(dict(type='CPUAmpOptimWrapper', **kwargs), default_args=dict(optimizer=optimizer))
 
 
 def test_amp_is_bfloat16_of_the_parts():
@@ -52,7 +52,6 @@ def test_amp_is_bfloat16_of_the_parts():
     before = model.neck.fc.weight.detach().clone()
     # What mmdet's train.py sets for --amp.
     wrapper = build(model, loss_scale='dynamic')
-    assert isinstance(wrapper, CPUAmpOptimWrapper)
     loss = model.train_step(dict(inputs=torch.rand(3, 4), data_samples=None), wrapper)['loss']
     assert torch.isfinite(loss)
     assert model.neck.computed_in == torch.bfloat16 and model.other.computed_in == torch.float32
@@ -118,6 +117,17 @@ def test_detectors(repo, config, absent):
 
 
 def test_other_dtypes_are_refused():
-    assert isinstance(build(Model(), dtype='bfloat16'), CPUAmpOptimWrapper)
-    with pytest.raises(ValueError, match='float16 is not supported on CPU; use bfloat16'):
+    build(Model(), dtype='bfloat16')
+    with pytest.raises(ValueError, match=r'optim_wrapper\.dtype=float16'):
         build(Model(), dtype='float16')
+
+
+@pytest.mark.parametrize('name', ['AmpOptimWrapper', 'mmengine.AmpOptimWrapper', AmpOptimWrapper])
+def test_runner_replaces_mmengines(tiny_cfg, build_runner, name):
+    """However the config names it; other wrappers stay."""
+    runner = build_runner(tiny_cfg)
+    optim_wrapper = dict(tiny_cfg.optim_wrapper, type=name)
+    assert type(runner.build_optim_wrapper(dict(optim_wrapper, loss_scale='dynamic'))) is CPUAmpOptimWrapper
+    runner.build_optim_wrapper(optim_wrapper)
+    assert optim_wrapper['type'] is name
+    assert type(runner.build_optim_wrapper(dict(optim_wrapper, type='OptimWrapper'))) is OptimWrapper

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
@@ -10,14 +11,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.engine.hooks import NumClassCheckHook
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS, RUNNERS
+from mmengine.runner import Runner
 from torch import nn
 
-from mmthunder.engine import ThunderRunner
+from mmthunder.engine import (
+    AtomicCheckpointHook,
+    DivergenceHook,
+    RNGStateHook,
+    StrictCheckpointHook,
+    ThunderRunner,
+    WeightsOnlyCheckpointHook,
+)
 from mmthunder.engine.runner.dataset_check import base_datasets, check_evaluator, check_not_empty
 
 
@@ -81,7 +92,7 @@ def build(loader: dict, task: str = 'train') -> torch.utils.data.DataLoader:
 
 
 def test_registered():
-    assert RUNNERS.get('ThunderRunner') is ThunderRunner
+    assert RUNNERS.get('ThunderRunner') is RUNNERS.get('mmthunder.engine.ThunderRunner') is ThunderRunner
 
 
 @pytest.mark.parametrize('kind', ['none', 'repeat', 'concat', 'balanced', 'repeat_concat'])
@@ -436,3 +447,74 @@ def test_missing_image_is_named(corrupt_cfg, build_runner, tmp_path, num_workers
         build_runner(corrupt_cfg).train()
     # It is an image that is missing, not the annotation file.
     assert 'annotation file' not in str(error.value)
+
+
+class TestHooks:
+    """What the runner adds does not depend on the lists and dicts that a user's config replaces."""
+
+    ADDED = (StrictCheckpointHook, RNGStateHook, DivergenceHook, WeightsOnlyCheckpointHook, NumClassCheckHook)
+
+    @staticmethod
+    def counts(runner: Runner) -> Counter:
+        return Counter(type(hook) for hook in runner._hooks)
+
+    @pytest.mark.parametrize(
+        'options',
+        [
+            {},
+            dict(custom_hooks=[dict(type='EMAHook')]),
+            dict(custom_hooks=[dict(type='CheckInvalidLossHook'), dict(type='NumClassCheckHook')]),
+            dict(default_hooks=dict(_delete_=True, checkpoint=dict(type='CheckpointHook', interval=1))),
+            dict(default_hooks=dict(_delete_=True, logger=dict(type='LoggerHook'))),
+            dict(default_hooks=dict(_delete_=True, checkpoint=dict(type='mmengine.CheckpointHook'))),
+            dict(default_hooks=dict(_delete_=True, checkpoint=dict(type=CheckpointHook))),
+            # As in configs from before the runner added hooks.
+            dict(default_hooks=dict(rng_state=dict(type='RNGStateHook'), strict=dict(type=StrictCheckpointHook))),
+            dict(default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook'))),
+            dict(custom_imports=dict(_delete_=True, imports=['json'])),
+            dict(visualizer=dict(_delete_=True, type='Visualizer', name='other')),
+        ],
+    )
+    def test_are_there_once(self, tiny_cfg, build_runner, options):
+        tiny_cfg.merge_from_dict(options)
+        counts = self.counts(build_runner(tiny_cfg))
+        assert [counts[hook] for hook in (*self.ADDED, AtomicCheckpointHook)] == [1] * 6
+        assert CheckpointHook not in counts
+
+    def test_checkpoint_hook_keeps_its_settings(self, tiny_cfg, build_runner):
+        tiny_cfg.default_hooks.checkpoint = dict(
+            type='CheckpointHook', interval=7, max_keep_ckpts=2, save_best='coco/bbox_mAP', priority=95
+        )
+        (hook,) = (hook for hook in build_runner(tiny_cfg)._hooks if isinstance(hook, CheckpointHook))
+        assert type(hook) is AtomicCheckpointHook
+        assert (hook.interval, hook.max_keep_ckpts, hook.save_best, hook.priority) == (7, 2, ['coco/bbox_mAP'], 95)
+
+    def test_own_checkpoint_hooks_stay(self, tiny_cfg, build_runner):
+        class OwnCheckpointHook(CheckpointHook):
+            pass
+
+        tiny_cfg.default_hooks.checkpoint = dict(type=OwnCheckpointHook)
+        counts = self.counts(build_runner(tiny_cfg))
+        assert counts[OwnCheckpointHook] == 1 and AtomicCheckpointHook not in counts
+        tiny_cfg.default_hooks.checkpoint = None
+        assert not any(isinstance(hook, CheckpointHook) for hook in build_runner(tiny_cfg)._hooks)
+
+    def test_order(self, tiny_cfg, build_runner):
+        """Loading is checked first; the checkpoint is written last, and its contents are converted at the very end."""
+        tiny_cfg.custom_hooks = [dict(type='EMAHook', priority=49)]
+        names = [type(hook).__name__ for hook in build_runner(tiny_cfg)._hooks]
+        order = ('StrictCheckpointHook', 'EMAHook', 'DivergenceHook', 'AtomicCheckpointHook')
+        assert [name for name in names if name in order] == list(order)
+        assert names[-1] == 'WeightsOnlyCheckpointHook'
+
+    def test_number_of_classes_is_checked(self, tiny_cfg, build_runner):
+        tiny_cfg.custom_hooks = [dict(type='EMAHook')]
+        tiny_cfg.model.roi_head.bbox_head.num_classes = 5
+        with pytest.raises(AssertionError, match='num_classes'):
+            build_runner(tiny_cfg).train()
+
+    def test_classifiers_have_no_class_check(self, tiny_cfg, build_runner):
+        runner = build_runner(tiny_cfg)
+        runner._hooks, runner.model = [], nn.Linear(1, 1)
+        runner.register_hooks()
+        assert NumClassCheckHook not in self.counts(runner) and self.counts(runner)[DivergenceHook] == 1

@@ -4,10 +4,14 @@ from .rng_state_hook import RNGStateHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .weights_only_checkpoint_hook import WeightsOnlyCheckpointHook
 
+CheckpointFitHook = StrictCheckpointHook  # former name, kept for one release
+PlainCheckpointHook = WeightsOnlyCheckpointHook  # former name, kept for one release
+RandomStateHook = RNGStateHook  # former name, kept for one release
+
 __all__ = [
     'AtomicCheckpointHook',
-    'StrictCheckpointHook',
     'DivergenceHook',
-    'WeightsOnlyCheckpointHook',
     'RNGStateHook',
+    'StrictCheckpointHook',
+    'WeightsOnlyCheckpointHook',
 ]

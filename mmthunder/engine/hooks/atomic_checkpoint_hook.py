@@ -30,6 +30,13 @@ class AtomicCheckpointHook(CheckpointHook):
     Takes the arguments of :class:`~mmengine.hooks.CheckpointHook`.
     """
 
+    @classmethod
+    def from_hook(cls, hook: CheckpointHook) -> 'AtomicCheckpointHook':
+        """Return a hook with the settings and the priority of one of mmengine's."""
+        atomic = cls.__new__(cls)
+        vars(atomic).update(vars(hook))
+        return atomic
+
     def before_train(self, runner: Runner) -> None:
         """Choose the backend, and remove what a killed process left half written."""
         super().before_train(runner)

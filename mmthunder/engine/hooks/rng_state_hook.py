@@ -72,6 +72,8 @@ class RNGStateHook(Hook):
     In jobs of several processes the states saved are those of the first process.
     """
 
+    priority = 'VERY_HIGH'  # restores the states before another hook draws random numbers
+
     def __init__(self) -> None:
         self._resumed: Optional[dict] = None
         self._before_val: Optional[dict] = None

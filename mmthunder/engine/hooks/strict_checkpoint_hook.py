@@ -74,6 +74,8 @@ class StrictCheckpointHook(Hook):
     checkpoint, and starts these anew. Resuming needs all that a training has saved.
     """
 
+    priority = 'VERY_HIGH'  # its error comes before those of hooks that load from the checkpoint, such as EMAHook
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the keys and shapes, and look for the training's state on resuming.
 

@@ -1,4 +1,4 @@
-"""Checkpoints that PyTorch loads with its safety on."""
+"""Checkpoints that PyTorch loads with ``weights_only=True``."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _HISTORY = '__history_buffer__'
 
 
 def _to_plain(value: Any) -> Any:
-    """Replace mmengine's and numpy's objects by tensors and builtins, in containers too."""
+    """Convert objects of mmengine and NumPy to tensors and builtins, recursively."""
     if isinstance(value, HistoryBuffer):
         log_history, count_history = value.data
         return {
@@ -26,7 +26,7 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value) if value.dtype.kind in 'biuf' else value.tolist()
     if isinstance(value, dict):
-        # Subclasses such as mmengine's ConfigDict become plain too.
+        # Also of subclasses such as ConfigDict.
         return {key: _to_plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_to_plain(item) for item in value)
@@ -34,7 +34,7 @@ def _to_plain(value: Any) -> Any:
 
 
 def _from_plain(value: Any) -> Any:
-    """Rebuild a history buffer that :func:`_to_plain` took apart."""
+    """Rebuild a history buffer that :func:`_to_plain` converted."""
     if isinstance(value, dict) and _HISTORY in value:
         return HistoryBuffer(value['log'].tolist(), value['count'].tolist(), value[_HISTORY])
     return value
@@ -42,21 +42,23 @@ def _from_plain(value: Any) -> Any:
 
 @HOOKS.register_module()
 class WeightsOnlyCheckpointHook(Hook):
-    """Writes checkpoints of tensors and builtins only.
+    """Saves checkpoints of tensors and builtins only.
 
-    mmengine pickles its :class:`HistoryBuffer` objects into checkpoints, which ``torch.load`` refuses
+    mmengine pickles its :class:`~mmengine.logging.HistoryBuffer` objects into checkpoints. ``torch.load`` refuses them
     with ``weights_only=True``, the default since torch 2.6, so that testing and resuming fail
-    (open-mmlab/mmengine#1655). This hook takes the buffers apart on saving and rebuilds them on loading.
+    (open-mmlab/mmengine#1655). This hook converts the buffers on saving and rebuilds them on loading.
     """
 
+    priority = 'LOWEST'  # converts what the other hooks have put into the checkpoint
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Make the checkpoint plain, in place."""
+        """Convert the contents of the checkpoint, in place."""
         for key, value in checkpoint.items():
             if key != 'state_dict':
                 checkpoint[key] = _to_plain(value)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Rebuild the log buffers, in place."""
+        """Rebuild the history buffers, in place."""
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for key, value in scalars.items():
             scalars[key] = _from_plain(value)

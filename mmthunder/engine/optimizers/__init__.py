@@ -1,3 +1,3 @@
-from .amp_optim_wrapper import CPUAmpOptimWrapper, amp_optim_wrapper
+from .amp_optim_wrapper import CPUAmpOptimWrapper
 
-__all__ = ['CPUAmpOptimWrapper', 'amp_optim_wrapper']
+__all__ = ['CPUAmpOptimWrapper']

@@ -1,21 +1,20 @@
-"""Mixed precision training on CPU, which mmengine has for accelerators only."""
+"""Mixed precision training on CPU."""
 
 from contextlib import ExitStack, contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterator, Union
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
-from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-# What a two-stage detector's time goes to; no detector has all of them.
+# The parts that take most of the time of a two-stage detector; no detector has all of them.
 NETWORK_PARTS = ('backbone', 'neck', 'rpn_head', 'rpn_head.trunk', 'sam', 'roi_head.bbox_head', 'roi_head.mask_head')
 
 
 def _to_float32(outputs: Any) -> Any:
-    """Cast the floating point tensors in lists and tuples, which the parts of mmdet return, to float32."""
+    """Cast floating point tensors, also in lists and tuples, to float32."""
     if isinstance(outputs, Tensor):
         return outputs.float() if outputs.is_floating_point() else outputs
     if isinstance(outputs, (list, tuple)):
@@ -25,7 +24,7 @@ def _to_float32(outputs: Any) -> Any:
 
 @contextmanager
 def _bfloat16_forward(module: nn.Module) -> Iterator[None]:
-    """Let a module compute in bfloat16 and return float32."""
+    """Run a module's forward pass in bfloat16 with outputs in float32."""
     forward, own = module.forward, 'forward' in vars(module)
 
     def autocast_forward(*args, **kwargs) -> Any:
@@ -37,23 +36,51 @@ def _bfloat16_forward(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        if own:  # put there by mmengine, for example for activation checkpointing
+        if own:  # set on the instance, by mmengine's activation checkpointing for example
             module.forward = forward
         else:
-            del module.forward  # uncovers the class's
+            del module.forward  # the class's forward applies again
 
 
+@OPTIM_WRAPPERS.register_module()
 class CPUAmpOptimWrapper(OptimWrapper):
-    """Trains the convolutional and linear parts of a detector in bfloat16 on CPU.
+    """Mixed precision training of a detector's convolutional and linear parts in bfloat16 on CPU.
 
-    Only the forward passes of these parts are autocast, and what they return is float32: mmcv's CPU
-    operators (NMS, RoIAlign) have no bfloat16, and boxes need more than its 8 bits. bfloat16 has the
-    range of float32, so there is no loss scale.
+    mmengine's :class:`~mmengine.optim.AmpOptimWrapper` needs an accelerator. Here only the forward passes of the
+    network parts are autocast, and their outputs are cast to float32: mmcv's CPU operators (NMS, RoIAlign) do not
+    support bfloat16, and box coordinates need more than its 8 bits of significand. bfloat16 has the range of float32,
+    so the loss is not scaled.
+
+    :class:`~mmthunder.engine.ThunderRunner` builds it for ``type='AmpOptimWrapper'`` (``--amp``) when there is no
+    accelerator.
+
+    Args:
+        dtype (str or torch.dtype, optional): bfloat16, the only supported type. Defaults to None, which means
+            bfloat16.
+        loss_scale (float, str or dict, optional): Accepted for compatibility with AmpOptimWrapper and ignored.
+        use_fsdp (bool): Accepted for compatibility with AmpOptimWrapper and ignored.
+        kwargs: Arguments of :class:`~mmengine.optim.OptimWrapper`.
+
+    Raises:
+        ValueError: If ``dtype`` is not bfloat16.
     """
+
+    def __init__(
+        self,
+        dtype: Union[str, torch.dtype, None] = None,
+        loss_scale: Union[float, str, dict, None] = None,
+        use_fsdp: bool = False,
+        **kwargs,
+    ) -> None:
+        if dtype not in (None, 'bfloat16', torch.bfloat16):
+            raise ValueError(
+                f'optim_wrapper.dtype={dtype} is not supported on CPU; expected bfloat16; set it, or remove the key'
+            )
+        super().__init__(**kwargs)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast the parts of a model, wrapped or not, for one step.
+        """Autocast the network parts of a model, wrapped or not, for one training step.
 
         Raises:
             ValueError: If the model has none of the parts.
@@ -62,36 +89,10 @@ class CPUAmpOptimWrapper(OptimWrapper):
         parts = [modules[name] for name in NETWORK_PARTS if name in modules]
         if not parts:
             raise ValueError(
-                f'--amp on CPU: {type(model).__name__} has none of the parts that it speeds up '
-                f'({", ".join(NETWORK_PARTS)}); train without it'
+                f'--amp on CPU: {type(model).__name__} has none of the parts that can be autocast '
+                f'({", ".join(NETWORK_PARTS)}); train without --amp'
             )
         with super().optim_context(model), ExitStack() as stack:
             for part in parts:
                 stack.enter_context(_bfloat16_forward(part))
             yield
-
-
-@OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
-def amp_optim_wrapper(**kwargs) -> OptimWrapper:
-    """Build what ``--amp`` and ``type='AmpOptimWrapper'`` stand for on this machine.
-
-    mmengine's :class:`~mmengine.optim.AmpOptimWrapper` where there is an accelerator, otherwise
-    :class:`CPUAmpOptimWrapper`.
-
-    Args:
-        kwargs: Arguments of :class:`~mmengine.optim.AmpOptimWrapper`.
-
-    Returns:
-        OptimWrapper: The wrapper.
-
-    Raises:
-        ValueError: If ``dtype`` is another than bfloat16 on CPU.
-    """
-    if get_device() != 'cpu':
-        return AmpOptimWrapper(**kwargs)
-    for name in ('loss_scale', 'use_fsdp'):
-        kwargs.pop(name, None)
-    dtype = kwargs.pop('dtype', None)
-    if dtype not in (None, 'bfloat16', torch.bfloat16):
-        raise ValueError(f'AmpOptimWrapper: dtype {dtype} is not supported on CPU; use bfloat16, or leave it out')
-    return CPUAmpOptimWrapper(**kwargs)

@@ -1,4 +1,4 @@
-from .checkpoint import CheckpointError
+from .checkpoint import CheckpointError, safe_loading
 from .runner import ThunderRunner
 
-__all__ = ['CheckpointError', 'ThunderRunner']
+__all__ = ['CheckpointError', 'ThunderRunner', 'safe_loading']

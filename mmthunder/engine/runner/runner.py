@@ -1,35 +1,57 @@
-"""mmengine's runner for machines without a GPU, with readable data and disk errors."""
+"""mmengine's runner with checks, atomic checkpoints, exact resuming and support of CPU training."""
 
 import copy
-from typing import Dict, Optional, Union
+from typing import Dict, List, Optional, Union
 
 import torch.distributed as torch_dist
+from mmdet.engine.hooks import NumClassCheckHook
+from mmdet.models.detectors import BaseDetector
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODEL_WRAPPERS, RUNNERS
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS, RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+# Registers the models, even if a user's config replaces the custom_imports of this project's.
+import mmthunder.models  # noqa: F401
 from mmthunder.datasets import AnnotationError
 
+from ..hooks import (
+    AtomicCheckpointHook,
+    DivergenceHook,
+    RNGStateHook,
+    StrictCheckpointHook,
+    WeightsOnlyCheckpointHook,
+)
+from ..optimizers import CPUAmpOptimWrapper
+from .checkpoint import safe_loading
 from .dataset_check import base_dataset_cfgs, check_evaluator, check_images, check_not_empty
 from .disk_errors import explain_disk_errors
 
 
 @RUNNERS.register_module()
 class ThunderRunner(Runner):
-    """Runner with four additions.
+    """mmengine's runner, hardened. Configs choose it with ``runner_type = 'mmthunder.engine.ThunderRunner'``.
 
-    - ``--launcher pytorch`` works on CPU: mmengine 0.10 calls ``torch.cuda.set_device`` whatever the
-      backend, so the gloo group is made here, before mmengine looks.
-    - Synchronised batch norm, which torch has for accelerators only, is plain batch norm over each
-      process's own images on CPU; a warning says so.
-    - Missing or damaged annotations, class lists that do not match them and evaluators that read other
-      annotations than the data set are one clear error.
-    - So are a full disk and a work folder that cannot be written.
+    The additions do not depend on lists and dicts that a user's config may replace, such as ``custom_hooks``.
+
+    - Hooks: :class:`StrictCheckpointHook`, :class:`RNGStateHook`, :class:`WeightsOnlyCheckpointHook`,
+      :class:`DivergenceHook` and, for detectors, mmdet's ``NumClassCheckHook`` are registered unless the config has
+      them; mmengine's ``CheckpointHook`` is replaced by :class:`AtomicCheckpointHook` of the same arguments.
+    - Checkpoints are loaded with :func:`safe_loading`.
+    - Missing or damaged annotations, class lists that do not match them, and evaluators that read other annotations
+      than the dataset are one clear error.
+    - So are a full disk and a work directory that cannot be written.
+    - On CPU, ``--launcher pytorch`` works: mmengine 0.10 calls ``torch.cuda.set_device`` whatever the backend, so the
+      gloo group is initialised before. Synchronised batch norm, which torch has for accelerators only, is reverted to
+      batch norm over each process's own images, with a warning.
+    - On CPU, ``AmpOptimWrapper`` (``--amp``) is :class:`CPUAmpOptimWrapper`.
 
     Takes the arguments of :class:`~mmengine.runner.Runner`.
     """
@@ -65,6 +87,62 @@ class ThunderRunner(Runner):
         if self.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
             torch_dist.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def register_hooks(
+        self,
+        default_hooks: Optional[Dict[str, Union[Hook, Dict]]] = None,
+        custom_hooks: Optional[List[Union[Hook, Dict]]] = None,
+    ) -> None:
+        """Register the hooks of the config and those of this runner that the config does not have."""
+        super().register_hooks(default_hooks, custom_hooks)
+        # Of exactly this type: a subclass is the user's own choice.
+        self._hooks = [
+            AtomicCheckpointHook.from_hook(hook) if type(hook) is CheckpointHook else hook for hook in self._hooks
+        ]
+        hook_types = [StrictCheckpointHook, RNGStateHook, DivergenceHook, WeightsOnlyCheckpointHook]
+        if isinstance(self.model.module if is_model_wrapper(self.model) else self.model, BaseDetector):
+            hook_types.append(NumClassCheckHook)
+        for hook_type in hook_types:
+            if not any(isinstance(hook, hook_type) for hook in self._hooks):
+                self.register_hook(hook_type())
+
+    def build_optim_wrapper(self, optim_wrapper: Union[Optimizer, OptimWrapper, Dict]) -> OptimWrapper:
+        """Build the optimizer wrapper; on CPU, AmpOptimWrapper is :class:`CPUAmpOptimWrapper`."""
+        if isinstance(optim_wrapper, dict) and 'type' in optim_wrapper and get_device() == 'cpu':
+            wrapper_type = optim_wrapper['type']
+            if isinstance(wrapper_type, str):
+                with OPTIM_WRAPPERS.switch_scope_and_registry(optim_wrapper.get('_scope_')) as registry:
+                    wrapper_type = registry.get(wrapper_type)
+            if wrapper_type is AmpOptimWrapper:
+                optim_wrapper = optim_wrapper.copy()
+                optim_wrapper['type'] = CPUAmpOptimWrapper
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def _init_model_weights(self) -> None:
+        """Initialise the weights, with :func:`safe_loading` of pretrained ones."""
+        with safe_loading():
+            super()._init_model_weights()
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        """Load a checkpoint into the model, with :func:`safe_loading`.
+
+        Args:
+            filename (str): Path or URL.
+            args: Further arguments of :meth:`mmengine.runner.Runner.load_checkpoint`.
+            kwargs: Further arguments of :meth:`mmengine.runner.Runner.load_checkpoint`.
+
+        Returns:
+            dict: The checkpoint.
+
+        Raises:
+            CheckpointError: If the file contains other objects than tensors and plain values, or is damaged.
+        """
+        with safe_loading():
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if isinstance(checkpoint.get('meta'), dict):
+            # Runner.resume executes this text as a config, to look for gpu_ids, which mmengine never writes.
+            checkpoint['meta'].pop('config', None)
+        return checkpoint
 
     def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
         """Wrap the model; on CPU with plain batch norm and without a device, which mmengine would name."""
