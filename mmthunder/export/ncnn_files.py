@@ -20,7 +20,7 @@ from mmthunder.models.backbones.snet import SNet, SNetBlock
 from mmthunder.models.detectors import ThunderNet
 from mmthunder.models.layers import PSRoIAlign
 from mmthunder.runtime import Detector
-from mmthunder.utils.whole_files import whole_files
+from mmthunder.utils.atomic_write import atomic_files
 
 from .nms import check_supported as check_nms
 from .onnx_file import DisagreementError, InputSpec, make_metadata
@@ -229,7 +229,7 @@ def export_ncnn(
     reference = use_fixed_size(use_greedy_nms(detector), spec.scale)
     # Rounded weights change scores in the third digit, and with that, now and then, which box an NMS keeps.
     agreement = Agreement(box_tolerance=2.0, score_tolerance=1e-2) if fp16 else Agreement()
-    with whole_files(output, FILES) as folder:
+    with atomic_files(output, FILES) as folder:
         _write(detector, folder, spec, fp16)
         runtime = Detector(folder / 'detector.json', 'ncnn')
         for image, found in zip(images, runtime.detect(images)):

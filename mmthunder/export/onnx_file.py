@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmthunder.apis import Agreement, detect, use_fixed_size, use_greedy_nms
 from mmthunder.runtime import Detector
 from mmthunder.runtime.metadata import FORMAT
+from mmthunder.utils.atomic_write import atomic_files
 from mmthunder.utils.test_resize import find_test_resize
-from mmthunder.utils.whole_files import whole_files
 
 from .to_onnx import to_onnx
 from .two_stage_graph import TwoStageGraph
@@ -175,7 +175,7 @@ def export_onnx(
         reference = use_fixed_size(reference, spec.scale)
     agreement = Agreement()
     # Renamed when it is right, so that there is never a wrong or half a file under its name.
-    with whole_files(output.parent, [output.name]) as folder:
+    with atomic_files(output.parent, [output.name]) as folder:
         onnx.save(build_model(detector, spec), folder / output.name)
         runtime = Detector(folder / output.name, 'onnxruntime', threads)
         for image, found in zip(images, runtime.detect(images)):

@@ -8,7 +8,7 @@ import onnx
 
 from mmthunder.runtime import Detector
 from mmthunder.runtime.sessions import openvino_core
-from mmthunder.utils.whole_files import whole_files
+from mmthunder.utils.atomic_write import atomic_files
 
 # Layers whose results are logits and box deltas, which need more than 256 steps.
 OUTPUT_LAYERS = ('rpn_cls', 'rpn_reg', 'fc_cls', 'fc_reg')
@@ -55,7 +55,7 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
             return None if batch is None else dict(images=batch)
 
     output = Path(output)
-    with whole_files(output.parent, [output.name]) as folder:
+    with atomic_files(output.parent, [output.name]) as folder:
         quantize_static(
             model,
             folder / output.name,
@@ -101,5 +101,5 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
         ignored_scope=nncf.IgnoredScope(names=_output_nodes(proto) + arithmetic, validate=False),
     )
     output = Path(output)
-    with whole_files(output.parent, [output.with_suffix('.bin').name, output.name]) as folder:
+    with atomic_files(output.parent, [output.with_suffix('.bin').name, output.name]) as folder:
         openvino.save_model(quantized, folder / output.name, compress_to_fp16=False)

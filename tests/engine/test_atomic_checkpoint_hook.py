@@ -96,7 +96,8 @@ def test_best_checkpoints(tmp_path, keys):
 
 
 def test_half_written_files_are_removed(tmp_path):
-    (tmp_path / 'epoch_7.pth.partial').write_bytes(b'PK')
+    (tmp_path / '.1-epoch_7.pth.partial').mkdir()
+    (tmp_path / '.1-epoch_7.pth.partial/epoch_7.pth').write_bytes(b'PK')
     train(tmp_path, 1)
     assert names(tmp_path) == ['epoch_1.pth', 'last_checkpoint']
 
@@ -120,11 +121,13 @@ def test_other_storages_keep_their_backend(tmp_path, monkeypatch):
 
 
 def die_at(operation: int, folder: Path) -> None:
-    """Have the process killed when it is about to open, rename or remove a file of a folder for the n-th time."""
+    """Kill the process when it is about to create, open, rename or remove an entry of a directory for the n-th time."""
     operations = itertools.count(1)
 
     def audit(event: str, args: tuple) -> None:
-        if event in ('open', 'os.rename', 'os.remove') and str(args[0]).startswith(f'{folder}/'):
+        if event in ('open', 'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir') and str(args[0]).startswith(
+            f'{folder}/'
+        ):
             if next(operations) == operation:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -173,8 +176,8 @@ def test_killed_at_every_operation(tmp_path, keep):
 
         train(work_dir, epochs, checkpoint, max_keep_ckpts=keep)
         assert names(work_dir) == [*(f'epoch_{i}.pth' for i in range(2, epochs + 1)), 'last_checkpoint']
-    # Each epoch opens and renames a checkpoint and last_checkpoint and looks for what is left over; one is removed.
-    assert operations == 6 * epochs + 1 and lost_work == {0, 1}
+    # Each epoch writes a checkpoint and last_checkpoint in 6 operations each; one checkpoint is removed.
+    assert operations == 12 * epochs + 1 and lost_work == {0, 1}
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills forked processes')

@@ -312,7 +312,7 @@ def test_refusal_leaves_dst(tool, tmp_path, public):
     assert sorted(os.listdir(tmp_path)) == ['bad.pth', 'dst.pth', 'good.pth']
 
 
-@pytest.mark.parametrize(('module', 'name'), [(os, 'replace'), (torch, 'save')])
+@pytest.mark.parametrize(('module', 'name'), [(os, 'replace'), (os, 'fsync')])
 def test_failing_write_leaves_dst(tool, tmp_path, monkeypatch, module, name):
 
     def fail(*args) -> None:
@@ -327,8 +327,8 @@ def test_failing_write_leaves_dst(tool, tmp_path, monkeypatch, module, name):
     assert os.listdir(tmp_path) == ['dst.pth']
 
 
-def test_dst_is_a_folder(tool, tmp_path):
-    with pytest.raises(tool.ConversionError, match='it is a folder'):
+def test_dst_is_a_directory(tool, tmp_path):
+    with pytest.raises(tool.ConversionError, match='it is a directory'):
         tool.save(dict(state_dict={}), tmp_path)
 
 

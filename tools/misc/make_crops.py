@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import Dataset
 
 from mmthunder.engine.runner.dataset_check import base_datasets
-from mmthunder.utils.whole_folder import whole_folder
+from mmthunder.utils.atomic_write import atomic_directory
 
 BACKGROUND = 'background'
 
@@ -140,7 +140,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     except (OSError, SyntaxError, KeyError, TypeError) as error:
         parser.error(f'{args.config}: {error}; give a config with train_dataloader and val_dataloader')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    with whole_folder(args.out) as folder:
+    with atomic_directory(args.out) as folder:
         for split_id, (split, dataset) in enumerate(datasets.items()):
             write_split(DATASETS.build(dataset), folder / split, split_id, args)
     print(f'wrote {args.out}')

@@ -15,7 +15,7 @@ from typing import List, Optional, Tuple
 import cv2
 import numpy as np
 
-from mmthunder.utils.whole_folder import whole_folder
+from mmthunder.utils.atomic_write import atomic_directory
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 
@@ -246,7 +246,7 @@ def main(argv: Optional[List[str]] = None) -> None:
         parser.error(f'--empty-ratio {args.empty_ratio}: must be from 0 to 1')
     if args.out.exists() and not args.force:
         parser.error(f'{args.out} exists; give another --out, or --force to replace it')
-    with whole_folder(args.out) as folder:
+    with atomic_directory(args.out) as folder:
         write_split(folder, 'train', 0, args.train, args)
         write_split(folder, 'val', 1, args.val, args)
     print(f'wrote {args.out}')

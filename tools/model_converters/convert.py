@@ -9,7 +9,7 @@ optimizer's or a logger's, are read as empty ones and left out.
 """
 
 import argparse
-import os
+import io
 import pickle
 import pickletools
 import re
@@ -21,6 +21,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import torch
 from torch import Tensor, nn
+
+from mmthunder.utils.atomic_write import atomic_write
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -364,27 +366,23 @@ def convert(state: Dict[str, Tensor], layout: Layout) -> Tuple[Dict[str, Tensor]
 
 
 def save(checkpoint: dict, path: Path) -> None:
-    """Write a file aside and rename it, so that a failure leaves what is there.
+    """Write a checkpoint; an existing file is replaced when the new one is complete.
 
     Args:
         checkpoint (dict): Tensors and plain values.
-        path (Path): File to write; its folder is made.
+        path (Path): File to write; its directory is created if needed.
 
     Raises:
         ConversionError: If the file cannot be written.
     """
     if path.is_dir():
-        raise ConversionError(f'cannot write {path}: it is a folder; give the name of a file')
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+        raise ConversionError(f'cannot write {path}: it is a directory; give the name of a file')
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        raise ConversionError(f'cannot write {path}: {error}') from None
-    finally:
-        if partial.exists():
-            partial.unlink()
+        atomic_write(path, buffer.getvalue())
+    except OSError as error:
+        raise ConversionError(f'cannot write {path}: {error.strerror}') from None
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -1,16 +1,17 @@
 """Checkpoints that a killed training can always resume from."""
 
 import os.path as osp
-from pathlib import Path
 from typing import Optional
 
 from mmdet.registry import HOOKS
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..fileio.atomic_backend import SUFFIX, AtomicBackend
+from mmthunder.utils.atomic_write import atomic_write, remove_partial
+
+from .. import fileio  # noqa: F401  registers the backend 'atomic'
 
 
 @HOOKS.register_module()
@@ -42,12 +43,8 @@ class AtomicCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend='atomic')
-            self._remove_partial_files()
-
-    @master_only
-    def _remove_partial_files(self) -> None:
-        for partial in Path(self.out_dir).glob(f'*{SUFFIX}'):
-            partial.unlink()
+            if is_main_process():
+                remove_partial(self.out_dir)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save a checkpoint, name it as the last one and remove those that are too many."""
@@ -74,7 +71,7 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            AtomicBackend().put(self.last_ckpt.encode(), osp.join(runner.work_dir, 'last_checkpoint'))
+            atomic_write(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
             for old_step in outdated:
                 self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old_step)))
 
