@@ -22,16 +22,10 @@ train_pipeline = [
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='PackDetInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        # 'instances' is the ground truth that CocoMetric reads; the annotation file has more images.
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
-    ),
-]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = scale
+# CocoMetric reads the ground truth from 'instances', since the annotation file has more images.
+test_pipeline[3].meta_keys += ('instances',)
 train_dataloader = dict(num_workers=1, dataset=dict(**images, pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(indices=6, pipeline=test_pipeline))
 test_dataloader = val_dataloader

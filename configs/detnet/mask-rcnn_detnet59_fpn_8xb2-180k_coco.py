@@ -24,13 +24,8 @@ model = dict(
     test_cfg=dict(rcnn=dict(mask_thr_binary=0.5)),
 )
 
-train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].with_mask = True
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_evaluator = dict(metric=['bbox', 'segm'])
 test_evaluator = val_evaluator

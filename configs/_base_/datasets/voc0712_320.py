@@ -1,43 +1,14 @@
-# Pascal VOC 2007 + 2012 at 320 px, SSD-style augmentation, one training size a batch.
+# Pascal VOC 2007 + 2012 at 320 px, with the pipelines of coco_320.py.
+_base_ = './coco_320.py'
+
 dataset_type = 'VOCDataset'
 data_root = 'data/VOCdevkit/'
-input_size = 320  # px, tests
-backend_args = None
-
-train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Expand', mean=[123.675, 116.28, 103.53], to_rgb=True, ratio_range=(1, 4)),
-    dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
-    # The largest training size; the model's batch augment shrinks it.
-    dict(type='Resize', scale=(480, 480), keep_ratio=False),
-    dict(type='RandomFlip', prob=0.5),
-    dict(
-        type='PhotoMetricDistortion',
-        brightness_delta=32,
-        contrast_range=(0.5, 1.5),
-        saturation_range=(0.5, 1.5),
-        hue_delta=18,
-    ),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
-    # After Resize, so that the boxes stay in pixels of the file.
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
 
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
+        _delete_=True,
         type='ConcatDataset',
-        ignore_keys=['dataset_type'],  # VOC2007 and VOC2012
+        ignore_keys=['dataset_type'],  # differs between VOC2007 and VOC2012
         datasets=[
             dict(
                 type=dataset_type,
@@ -45,30 +16,22 @@ train_dataloader = dict(
                 ann_file=f'VOC{year}/ImageSets/Main/trainval.txt',
                 data_prefix=dict(sub_data_root=f'VOC{year}/'),
                 filter_cfg=dict(filter_empty_gt=True, min_size=32),
-                pipeline=train_pipeline,
-                backend_args=backend_args,
+                pipeline=_base_.train_pipeline,
+                backend_args=_base_.backend_args,
             )
             for year in (2007, 2012)
         ],
-    ),
+    )
 )
 val_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         ann_file='VOC2007/ImageSets/Main/test.txt',
-        data_prefix=dict(sub_data_root='VOC2007/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-        backend_args=backend_args,
-    ),
+        data_prefix=dict(_delete_=True, sub_data_root='VOC2007/'),
+    )
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='11points')
+val_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='11points')
 test_evaluator = val_evaluator

@@ -1,14 +1,8 @@
-# SNet49 at 480 px, training sizes in proportion (paper's table of input resolutions).
+# SNet49 at 480 px, training sizes in the same proportion (paper, table of input resolutions).
 _base_ = '../thundernet_snet49_4xb16-375k_coco.py'
 
-input_size = 480
-sizes = [input_size * 3 // 4, input_size, input_size * 3 // 2]
-model = dict(data_preprocessor=dict(batch_augments=[dict(type='BatchSyncRandomChoiceResize', sizes=sizes)]))
-
-train_pipeline = _base_.train_pipeline
-train_pipeline[5].scale = (sizes[-1], sizes[-1])
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (input_size, input_size)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+input_size = 480  # px
+_base_.model.data_preprocessor.batch_augments[0].sizes = [360, 480, 720]
+_base_.train_pipeline[5].scale = _base_.train_dataloader.dataset.pipeline[5].scale = (720, 720)
+_base_.test_pipeline[1].scale = _base_.val_dataloader.dataset.pipeline[1].scale = (480, 480)
+test_dataloader = _base_.val_dataloader
