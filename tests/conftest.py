@@ -56,7 +56,7 @@ def repo() -> Path:
 
 @pytest.fixture(scope='session')
 def load() -> Callable[[Path], Config]:
-    """Config.fromfile for tests that look at many configs: each file is read once, which takes 0.3 seconds."""
+    """Config.fromfile for tests that look at many configs: each file is read once, which takes up to a second."""
     read = functools.lru_cache(maxsize=None)(Config.fromfile)
     return lambda path: copy.deepcopy(read(path))
 
@@ -97,9 +97,9 @@ def shapes(make_shapes: ModuleType, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def tiny_model() -> ConfigDict:
+def tiny_model(load: Callable[[Path], Config]) -> ConfigDict:
     """A narrow ThunderNet for 6 classes that runs in a fraction of a second; all parts are there."""
-    cfg = Config.fromfile(REPO / 'configs/thundernet/snet49_shapes.py')
+    cfg = load(REPO / 'configs/thundernet/snet49_shapes.py')
     backbone = dict(
         _delete_=True,
         type='SNet',
@@ -121,9 +121,9 @@ def tiny_model() -> ConfigDict:
 
 
 @pytest.fixture
-def tiny_cfg(tiny_model: ConfigDict, shapes: Path, tmp_path: Path) -> Config:
-    """A whole config whose training takes seconds: the narrow ThunderNet on the small data set, 64 px."""
-    cfg = Config.fromfile(REPO / 'configs/thundernet/snet49_shapes.py')
+def tiny_cfg(load: Callable[[Path], Config], tiny_model: ConfigDict, shapes: Path, tmp_path: Path) -> Config:
+    """A config whose training takes seconds: the narrow ThunderNet on the small data set, 64 px."""
+    cfg = load(REPO / 'configs/thundernet/snet49_shapes.py')
     cfg.model = tiny_model
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.batch_size = 2

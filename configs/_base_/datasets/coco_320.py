@@ -1,16 +1,15 @@
-# COCO 2017 at 320 px, SSD-style augmentation, one training size a batch.
-dataset_type = 'CocoDataset'
-data_root = 'data/coco/'
-input_size = 320  # px, tests
-backend_args = None
+# COCO 2017 at 320 px, SSD-style augmentation, one training size per batch.
+_base_ = 'mmdet::_base_/datasets/coco_detection.py'
+
+input_size = 320  # px, of test images
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
+    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Expand', mean=[123.675, 116.28, 103.53], to_rgb=True, ratio_range=(1, 4)),
     dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
-    # The largest training size; the model's batch augment shrinks it.
+    # The largest training size; the model's batch augment downsamples it.
     dict(type='Resize', scale=(480, 480), keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
     dict(
@@ -22,52 +21,14 @@ train_pipeline = [
     ),
     dict(type='PackDetInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
-    dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
-    # After Resize, so that the boxes stay in pixels of the file.
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=(input_size, input_size), keep_ratio=False)
 
 train_dataloader = dict(
     batch_size=16,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/instances_train2017.json',
-        data_prefix=dict(img='train2017/'),
-        filter_cfg=dict(filter_empty_gt=True, min_size=32),
-        pipeline=train_pipeline,
-        backend_args=backend_args,
-    ),
+    sampler=dict(type='InfiniteSampler'),  # for iteration-based schedules
+    batch_sampler=None,  # no grouping by aspect ratio, since all images have one size
+    dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/instances_val2017.json',
-        data_prefix=dict(img='val2017/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-        backend_args=backend_args,
-    ),
-)
+val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(
-    type='CocoMetric',
-    ann_file=data_root + 'annotations/instances_val2017.json',
-    metric='bbox',
-    format_only=False,
-    backend_args=backend_args,
-)
-test_evaluator = val_evaluator

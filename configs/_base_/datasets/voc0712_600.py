@@ -2,7 +2,7 @@
 _base_ = 'mmdet::_base_/datasets/voc0712.py'
 
 train_dataloader = dict(
-    sampler=dict(type='InfiniteSampler'),  # for schedules in iterations
+    sampler=dict(type='InfiniteSampler'),  # for iteration-based schedules
     # Not repeated, and with small objects, which mmdet's base leaves out.
     dataset=dict(
         _delete_=True,

@@ -1,9 +1,8 @@
-# 375000 iterations of 4 GPUs x 16 images; SGD 0.01, divided by 10 at half and three quarters of them.
-max_iters = 375000
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=25000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+# 375000 iterations of 4 GPUs x 16 images: SGD 0.01, divided by 10 after half and three quarters of them.
+_base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 
+max_iters = 375000
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=25000)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=500),
     dict(
@@ -15,7 +14,5 @@ param_scheduler = [
         gamma=0.1,
     ),
 ]
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001))
-
-# --auto-scale-lr multiplies lr by (GPUs x batch_size) / base_batch_size.
-auto_scale_lr = dict(enable=False, base_batch_size=64)
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+auto_scale_lr = dict(base_batch_size=64)  # 4 GPUs x 16 images

@@ -12,8 +12,8 @@ STRIDES = (4, 8, 16, 16, 16)
 
 
 @pytest.fixture(scope='module')
-def model(repo) -> Config:
-    return Config.fromfile(repo / 'configs/detnet/faster-rcnn_detnet59_fpn_8xb2-180k_coco.py').model
+def model(load, repo) -> Config:
+    return load(repo / 'configs/detnet/faster-rcnn_detnet59_fpn_8xb2-180k_coco.py').model
 
 
 def make_feats(channels: list, size: tuple) -> list:
@@ -77,8 +77,8 @@ def test_anchors_of_32_to_512_px(model):
         ('../faster-rcnn_r50_fpn_8xb2-180k_coco', (4, 8, 16, 32, 64)),
     ],
 )
-def test_ablations_have_the_maps_that_their_anchors_expect(repo, name, strides):
-    cfg = Config.fromfile(repo / f'configs/detnet/ablations/{name}.py').model
+def test_ablations_have_the_maps_that_their_anchors_expect(load, repo, name, strides):
+    cfg = load(repo / f'configs/detnet/ablations/{name}.py').model
     cfg.backbone.init_cfg = None
     with torch.device('meta'):
         outs = MODELS.build(cfg.neck)(MODELS.build(cfg.backbone)(torch.empty(1, 3, 128, 192)))
