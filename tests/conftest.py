@@ -48,6 +48,14 @@ def fresh_state() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty cache directory instead of the user's."""
+    path = tmp_path_factory.mktemp('cache')
+    monkeypatch.setenv('MMTHUNDER_CACHE', str(path))
+    return path
+
+
 @pytest.fixture(scope='session')
 def repo() -> Path:
     """The repository's root."""

@@ -1,6 +1,17 @@
-"""Data loading whose errors name the file and the field."""
+"""Checks of data sets, before they are trained on or tested with; errors name the file, the entry and the field."""
 
-from . import coco_annotations, evaluated_coco, transforms, voc_annotations  # noqa: F401
 from .annotation_error import AnnotationError
+from .coco_annotations import load_coco
+from .dataset_check import DatasetReport, check_dataset
+from .voc_annotations import parse_voc
+from .wrappers import base_dataset_cfgs, base_datasets
 
-__all__ = ['AnnotationError']
+__all__ = [
+    'AnnotationError',
+    'DatasetReport',
+    'base_dataset_cfgs',
+    'base_datasets',
+    'check_dataset',
+    'load_coco',
+    'parse_voc',
+]

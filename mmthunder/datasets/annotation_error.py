@@ -1,8 +1,8 @@
 """The error of annotation files."""
 
-# Beyond this float32, in which boxes are computed, does not have every whole number.
+# Boxes are computed in float32, which does not represent every integer above this one.
 LARGEST_PIXEL = 2**24
 
 
 class AnnotationError(ValueError):
-    """An annotation file is damaged or wrong; the message names the file, the entry and the field in one line."""
+    """An annotation file or a class list is damaged or wrong; the message names file, entry and field in one line."""

@@ -1,18 +1,10 @@
-"""Pascal VOC annotation files whose errors name the file, the object and the field."""
+"""Checks of Pascal VOC annotation files, whose errors name the file, the object and the field."""
 
-import functools
-import os.path as osp
 import reprlib
 import xml.etree.ElementTree as ET
-from collections import Counter
-from typing import Callable, List, TypeVar
-
-import cv2
-from mmdet.datasets import XMLDataset
-from mmengine.fileio import get
+from typing import Callable, TypeVar
 
 from .annotation_error import LARGEST_PIXEL, AnnotationError
-from .class_list import check_class_list
 
 Value = TypeVar('Value')
 
@@ -35,11 +27,11 @@ def _read(element: ET.Element, field: str, read: Callable[[str], Value], where: 
     """Read the text of a field.
 
     Args:
-        element (ET.Element): What has the field.
+        element (ET.Element): The parent of the field.
         field (str): Path of the field below it.
-        read (Callable): Makes a value of the text, or raises a ValueError.
-        where (str): File and object, for errors.
-        expected (str): What the text must be, for errors.
+        read (Callable): Converts the text, or raises a ValueError.
+        where (str): File and object, for messages.
+        expected (str): What a valid text is, for messages.
 
     Returns:
         What ``read`` returns.
@@ -56,19 +48,19 @@ def _read(element: ET.Element, field: str, read: Callable[[str], Value], where: 
         raise AnnotationError(f'{where}: {field} is {reprlib.repr(text)}; expected {expected}') from None
 
 
-def check_annotation(path: str, content: bytes) -> List[str]:
-    """Check what mmdet takes for granted.
+def parse_voc(path: str, content: bytes) -> ET.Element:
+    """Parse a Pascal VOC file and check what mmdet takes for granted.
 
     Args:
-        path (str): Name of the file, for errors.
-        content (bytes): Its content. ``size`` may be missing, since mmdet then looks into the image, and a box may
-            have no area.
+        path (str): Name of the file, for messages.
+        content (bytes): Its content. ``size`` may be missing, since mmdet then reads the image, and a box may have
+            no area.
 
     Returns:
-        list[str]: Names of the objects.
+        ET.Element: The root of the file; each ``object`` has a ``name`` and a ``bndbox`` of four numbers.
 
     Raises:
-        AnnotationError: If it is no XML, or at the first field that is missing or wrong.
+        AnnotationError: If it is not XML, or at the first field that is missing or invalid.
     """
     try:
         root = ET.fromstring(content)
@@ -78,8 +70,13 @@ def check_annotation(path: str, content: bytes) -> List[str]:
         ) from None
     if root.find('size') is not None:
         for field in ('size/width', 'size/height'):
-            _read(root, field, _side, path, 'a whole number of pixels, at least 1; without size, the image tells it')
-    names = []
+            _read(
+                root,
+                field,
+                _side,
+                path,
+                'an integer number of pixels, at least 1; without size, that of the image is taken',
+            )
     for i, element in enumerate(root.findall('object')):
         name = element.findtext('name')
         where = f'{path}: object[{i}] with name {reprlib.repr(name)}'
@@ -94,61 +91,4 @@ def check_annotation(path: str, content: bytes) -> List[str]:
         for low, high, axis in ((x1, x2, 'x'), (y1, y2, 'y')):
             if high < low:
                 raise AnnotationError(f'{where}: bndbox/{axis}max is {high:g}; expected at least {axis}min, {low:g}')
-        names.append(name)
-    return names
-
-
-def checking_the_file(parse_data_info: Callable) -> Callable:
-    """Make ``XMLDataset.parse_data_info`` check each file before it reads it, and count the names of the objects.
-
-    Args:
-        parse_data_info (Callable): The method.
-
-    Returns:
-        Callable: The method, with an :class:`AnnotationError` for files that are wrong, and for images that are
-        missing or not readable where their size is needed.
-    """
-
-    @functools.wraps(parse_data_info)
-    def check_and_parse(self, img_info: dict) -> dict:
-        path = img_info['xml_path']
-        try:
-            content = get(path, backend_args=self.backend_args)
-        except (KeyError, ValueError):  # of names with zero bytes, and of those that look like other storages'
-            raise AnnotationError(f'{path!r}: not the name of a file; correct {self.ann_file}') from None
-        vars(self).setdefault('object_counts', Counter()).update(check_annotation(path, content))
-        try:
-            return parse_data_info(self, img_info)
-        except (AttributeError, FileNotFoundError, cv2.error):  # without a size mmdet opens the image, for its shape
-            raise AnnotationError(
-                f'{path}: has no size, and the image {img_info["file_name"]} is missing or not '
-                'readable; replace the image, or remove both'
-            ) from None
-
-    return check_and_parse
-
-
-def checking_the_classes(load_data_list: Callable) -> Callable:
-    """Make ``XMLDataset.load_data_list`` compare the class list with the names of the objects.
-
-    Args:
-        load_data_list (Callable): The method.
-
-    Returns:
-        Callable: The method, with an :class:`AnnotationError` if a class has no object while other names have some.
-    """
-
-    @functools.wraps(load_data_list)
-    def load_and_check(self) -> List[dict]:
-        self.object_counts = Counter()
-        data_list = load_data_list(self)
-        check_class_list(osp.normpath(self.ann_file), self.metainfo['classes'], self.object_counts, 'objects')
-        return data_list
-
-    return load_and_check
-
-
-# The class itself is changed, so that data sets derived from it and configs that name it get the checks.
-if not hasattr(XMLDataset.parse_data_info, '__wrapped__'):
-    XMLDataset.parse_data_info = checking_the_file(XMLDataset.parse_data_info)
-    XMLDataset.load_data_list = checking_the_classes(XMLDataset.load_data_list)
+    return root

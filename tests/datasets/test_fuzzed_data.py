@@ -4,10 +4,9 @@ import copy
 import json
 import random
 import struct
-import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any, List, Optional, Type
+from typing import Any, List, Optional, Tuple, Type
 
 import cv2
 import numpy as np
@@ -16,16 +15,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset, XMLDataset
-from mmdet.registry import TRANSFORMS
+from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import init_default_scope
 
-from mmthunder.datasets import AnnotationError
+from mmthunder.datasets import check_dataset
 from mmthunder.datasets.coco_annotations import find_unused
+from mmthunder.datasets.image_files import CUT_OFF, check_image, check_images
+from mmthunder.datasets.transforms import LoadTruncatedImageFromFile
 
 CLASSES = ('cat', 'dog')
 HEIGHT, WIDTH = 48, 64
+LOAD = dict(type='LoadImageFromFile')
 PIPELINES = ('shapes', 'bccd', 'coco_320', 'voc0712_600')
 
 
@@ -58,44 +60,45 @@ def pipelines(repo) -> List[Compose]:
     return built
 
 
-def check_line(error: Exception, path: Any) -> None:
+def check_line(error: Any, path: Any, end: str = ': ') -> None:
     """One line that begins with the file."""
     message = str(error)
-    assert message.startswith(f'{path}: ') or isinstance(error, OSError) and repr(str(path)) in message
+    assert message.startswith(f'{path}{end}') or isinstance(error, OSError) and repr(str(path)) in message
     assert '\n' not in message.replace(str(path), '') and len(message) < len(str(path)) + 600
 
 
 def load_dataset(
     dataset_type: Type[BaseDataset], damaged: Path, ann_file: Path, **prefixes: Path
 ) -> Optional[BaseDataset]:
-    """Load a data set, or check the error, which names the damaged file."""
-    try:
-        return dataset_type(
-            ann_file=str(ann_file),
-            data_prefix={key: str(path) for key, path in prefixes.items()},
-            metainfo=dict(classes=CLASSES),
-            serialize_data=False,
-            pipeline=[],
-        )
-    except AnnotationError as error:
+    """Load a data set, or check the errors, which name the damaged file."""
+    cfg = dict(
+        type=dataset_type,
+        ann_file=str(ann_file),
+        data_prefix={key: str(path) for key, path in prefixes.items()},
+        metainfo=dict(classes=CLASSES),
+        serialize_data=False,
+        pipeline=[LOAD],
+    )
+    report = check_dataset(cfg)
+    for error in report.errors:
         check_line(error, damaged)
-        return None
+    return None if report.errors else DATASETS.build(cfg)
 
 
 def check_pipelines(dataset: BaseDataset, pipelines: List[Compose]) -> None:
-    """Load every image and let every pipeline change it."""
+    """Let every pipeline change every image that the check accepts."""
     random.seed(0)
     np.random.seed(0)
+    report = check_images(dataset)
+    for line in report.mismatches + report.other_sizes:
+        check_line(line, dataset.get_data_info(0)['img_path'].rpartition('/')[0], end='/')
+    refused = set(report.unreadable) | {line.split(': has ')[0] for line in report.mismatches}
     for i in range(len(dataset)):
         for pipeline in pipelines:
             info = dataset.get_data_info(i)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter('ignore')  # of sizes that differ while all boxes fit
-                    results = pipeline(info)
-            except (ValueError, OSError) as error:
-                check_line(error, info['img_path'])
+            if info['img_path'] in refused:
                 continue
+            results = pipeline(info)
             if results is None:  # all boxes were too small for FilterAnnotations
                 continue
             instances = results['data_samples'].gt_instances
@@ -291,34 +294,35 @@ def image_files(draw) -> bytes:
     return with_exif(content, draw(st.integers(0, 9))) if suffix == '.jpg' and draw(st.booleans()) else content
 
 
-def load_image(path: Path) -> Optional[np.ndarray]:
-    """Load an image, or check the error."""
-    try:
-        results = TRANSFORMS.build(dict(type='LoadImageFromFile')).transform(dict(img_path=str(path)))
-    except ValueError as error:
-        check_line(error, path)
-        return None
+def load_image(path: Path) -> Tuple[str, Optional[np.ndarray]]:
+    """Check an image and load it, if it can be."""
+    state = check_image(TRANSFORMS.build(LOAD), dict(img_path=str(path)))
+    if state.problem not in ('', CUT_OFF):
+        assert (state.width, state.height) == (0, 0)
+        return state.problem, None
+    results = LoadTruncatedImageFromFile().transform(dict(img_path=str(path)))
     image = results['img']
-    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
+    assert image.dtype == np.uint8 and image.shape == (state.height, state.width, 3) and image.size
     assert results['img_shape'] == results['ori_shape'] == image.shape[:2]
-    return image
+    return state.problem, image
 
 
 @given(content=image_files())
 def test_whole_images(folder, content):
     (folder / 'image.jpg').write_bytes(content)
-    assert load_image(folder / 'image.jpg') is not None
+    problem, image = load_image(folder / 'image.jpg')
+    assert not problem and image is not None
 
 
 @given(content=image_files(), data=st.data())
 def test_cut_images(folder, content, data):
-    """Never an image that the file does not have: all of it, if only what follows the pixels is missing, or none."""
+    """Never a part of an image without a word: all of it, if only what follows the pixels is missing, or a problem."""
     path = folder / 'image.jpg'
     path.write_bytes(content)
-    whole = load_image(path)
+    _, whole = load_image(path)
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    cut = load_image(path)
-    assert cut is None or np.array_equal(cut, whole)
+    problem, image = load_image(path)
+    assert problem or np.array_equal(image, whole)
 
 
 @given(content=image_files().flatmap(damaged_bytes) | st.binary(max_size=200))

@@ -33,7 +33,7 @@ from mmengine.registry import DATA_SAMPLERS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from process_memory import PeakMemory, proportional_bytes
 
-from mmthunder.engine.runner.dataset_check import base_dataset_cfgs
+from mmthunder.datasets import base_dataset_cfgs
 
 FILES, WIDTH, HEIGHT = 8, 160, 120  # px
 

@@ -20,7 +20,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from torch.utils.data import Dataset
 
-from mmthunder.engine.runner.dataset_check import base_datasets
+from mmthunder.datasets import base_datasets
 from mmthunder.utils.atomic_write import atomic_directory
 
 BACKGROUND = 'background'

@@ -27,7 +27,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        # 'instances' is the ground truth that CocoMetric reads, as there is no COCO file.
+        # 'instances' is the ground truth that ThunderCocoMetric reads, as there is no COCO file.
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
     ),
 ]
@@ -71,5 +71,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='CocoMetric', metric='bbox', classwise=True)
+val_evaluator = dict(type='ThunderCocoMetric', metric='bbox', classwise=True)
 test_evaluator = val_evaluator

@@ -32,3 +32,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+
+# Matches categories by name; any ids, any part of the images.
+val_evaluator = dict(type='ThunderCocoMetric')
+test_evaluator = val_evaluator

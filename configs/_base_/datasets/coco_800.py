@@ -2,3 +2,7 @@
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
 train_dataloader = dict(sampler=dict(type='InfiniteSampler'))  # for iteration-based schedules
+
+# Matches categories by name; any ids, any part of the images.
+val_evaluator = dict(type='ThunderCocoMetric')
+test_evaluator = val_evaluator

@@ -56,5 +56,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='CocoMetric', ann_file=data_root + 'annotations/val.json', metric='bbox', classwise=True)
+val_evaluator = dict(
+    type='ThunderCocoMetric', ann_file=data_root + 'annotations/val.json', metric='bbox', classwise=True
+)
 test_evaluator = val_evaluator

@@ -1,1 +1,3 @@
-from . import loading  # noqa: F401
+from .loading import LoadTruncatedImageFromFile
+
+__all__ = ['LoadTruncatedImageFromFile']

@@ -1,110 +1,132 @@
-"""Image loading whose errors name the file."""
+"""Loading of images that are damaged."""
 
-import functools
-import os.path as osp
+import errno
+import logging
 import re
-import warnings
-from typing import BinaryIO, Callable, Optional
+from typing import Optional
 
-import cv2
-import numpy as np
+import mmcv
+import torch
 from mmcv.transforms import LoadImageFromFile
-from PIL import Image, UnidentifiedImageError
+from mmdet.registry import TRANSFORMS
+from mmengine import fileio
+from mmengine.logging import print_log
 
-# Markers that a length follows. What else may be between segments, as fill bytes (0xff), decoders pass over too.
+END_OF_IMAGE = b'\xff\xd9'
+# Markers that a length follows. Decoders skip anything else between segments, as fill bytes (0xff).
 SEGMENT = re.compile(rb'\xff[^\x00\x01\xd0-\xd7\xff]')
-# What mmcv's ways to decode raise, and mmengine for names that look like those of other storages.
-UNREADABLE = (AssertionError, LookupError, NotImplementedError, ValueError, cv2.error, Image.DecompressionBombError)
+# Errors that are those of one file, not of the disk or the network.
+FILE_ERRORS = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ELOOP)
 
 
-def is_cut_off(file: BinaryIO) -> bool:
-    """Tell whether a JPEG file ends before its image does.
-
-    OpenCV fills what is missing with grey and says so only on standard error. Other formats it refuses.
+def is_cut_off(content: bytes) -> bool:
+    """Return whether a JPEG file ends before its image does.
 
     Args:
-        file (BinaryIO): The file, open at its start. Of other formats only two bytes are read.
+        content (bytes): Content of the file.
 
     Returns:
-        bool: True if it is a JPEG file without an end marker after its header.
+        bool: Whether it is a JPEG file without an end marker after its header.
     """
-    if file.read(2) != b'\xff\xd8':
+    if content[:2] != b'\xff\xd8':
         return False
-    data = file.read()
     # From segment to segment, since a thumbnail in one of them has an end marker of its own.
-    start, marker = 0, SEGMENT.search(data)
+    start, marker = 0, SEGMENT.search(content, 2)
     while marker and marker[0] != b'\xff\xda':
-        start = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], 'big')
-        marker = SEGMENT.search(data, start)
-    return data.find(b'\xff\xd9', start) < 0
+        start = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], 'big')
+        marker = SEGMENT.search(content, start)
+    return content.find(END_OF_IMAGE, start) < 0
 
 
-def check_size(results: dict) -> None:
-    """Compare the size of an image with what its annotations say.
+def is_of_the_file(error: Exception) -> bool:
+    """Return whether an error on loading an image is that of its file, rather than of memory, disk or network.
 
     Args:
-        results (dict): What mmdet's data sets give to a pipeline, with ``img`` loaded. Without annotations
-            nothing is checked.
-
-    Raises:
-        ValueError: If the sizes differ and a box is outside of the image, so that the boxes are not of this image. If
-            all boxes are inside, there is a warning.
+        error (Exception): The error. Those of decoders have any type; Pillow's and TurboJPEG's are an OSError without
+            a number.
     """
-    height, width = results['img'].shape[:2]
-    annotated = results.get('width', width), results.get('height', height)
-    if annotated == (width, height):
-        return
-    message = (
-        f'{results["img_path"]}: has {width}x{height} px, but its annotations say '
-        f'{annotated[0]}x{annotated[1]} (width x height)'
-    )
-    boxes = np.array([instance['bbox'] for instance in results.get('instances', [])]).reshape(-1, 4)
-    if (boxes < -1).any() or (boxes[:, 2] > width + 1).any() or (boxes[:, 3] > height + 1).any():
-        raise ValueError(
-            f'{message} and have boxes outside of it; put back the image that was annotated, which may '
-            'have been turned or resized, or annotate this one'
+    if isinstance(error, OSError):
+        return error.errno in FILE_ERRORS and not type(error).__module__.startswith('urllib')
+    return not isinstance(error, (ImportError, MemoryError))
+
+
+@TRANSFORMS.register_module()
+class LoadTruncatedImageFromFile(LoadImageFromFile):
+    """mmcv's loader of images, which also loads what is there of a JPEG file that is cut off.
+
+    What is missing is grey. OpenCV 4 does this by itself, OpenCV 5 does not.
+
+    Args:
+        args: Arguments of :class:`~mmcv.transforms.LoadImageFromFile`.
+        skip_unreadable (bool): Whether to log files that are missing or cannot be decoded and return None instead of
+            raising; mmengine's data sets then take another image. Defaults to False.
+        kwargs: Arguments of :class:`~mmcv.transforms.LoadImageFromFile`.
+
+    Attributes:
+        num_skipped (Tensor): Number of times that a file was skipped, in all worker processes.
+    """
+
+    def __init__(self, *args, skip_unreadable: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.skip_unreadable = skip_unreadable
+        self.num_skipped = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._named: set = set()
+
+    @classmethod
+    def like(cls, loader: LoadImageFromFile, skip_unreadable: bool = False) -> 'LoadTruncatedImageFromFile':
+        """Make a loader with the options of another.
+
+        Args:
+            loader (LoadImageFromFile): The other loader.
+            skip_unreadable (bool): Whether to skip files that cannot be decoded. Defaults to False.
+
+        Returns:
+            LoadTruncatedImageFromFile: The loader.
+        """
+        return cls(
+            to_float32=loader.to_float32,
+            color_type=loader.color_type,
+            imdecode_backend=loader.imdecode_backend,
+            backend_args=loader.backend_args,
+            skip_unreadable=skip_unreadable or loader.ignore_empty,
         )
-    warnings.warn(message, stacklevel=2)
 
+    def transform(self, results: dict) -> Optional[dict]:
+        """Load an image.
 
-def naming_the_file(transform: Callable) -> Callable:
-    """Make the errors of an image loader's ``transform`` name the file, and make it check what it has loaded.
+        Args:
+            results (dict): ``img_path``.
 
-    Args:
-        transform (Callable): The method.
-
-    Returns:
-        Callable: The method, with a ValueError for files that cannot be decoded, are cut off or are not those
-        that were annotated.
-    """
-
-    @functools.wraps(transform)
-    def transform_or_name(self, results: dict) -> Optional[dict]:
-        path = results['img_path']
+        Returns:
+            dict, optional: ``img``, (H, W, C) or (H, W), ``img_shape`` and ``ori_shape``, (H, W); None if it is
+            skipped.
+        """
         try:
-            loaded = transform(self, results)
-        except (OSError, *UNREADABLE) as error:
-            # Pillow and TurboJPEG raise OSErrors without a number; others are the disk's or the network's own.
-            decoding = type(error) in (OSError, UnidentifiedImageError) and error.errno is None
-            if isinstance(error, OSError) and not decoding:
+            loaded = super().transform(results)
+        except Exception as error:  # decoders raise errors of many types
+            loaded = self._load_in_part(results) if is_of_the_file(error) else None
+            if loaded is None and not (self.skip_unreadable and is_of_the_file(error)):
                 raise
-            raise ValueError(
-                f'{path}: not a readable image; replace the file, or remove it from the annotations'
-            ) from None
-        if loaded is not None:
-            if osp.isfile(path):  # and not in another storage, where reading it once more takes its time
-                with open(path, 'rb') as file:
-                    if is_cut_off(file):
-                        raise ValueError(
-                            f'{path}: the image is cut off; replace the file, or remove it from the annotations'
-                        )
-            check_size(loaded)
+        if loaded is None:
+            self.num_skipped += 1
+            path = results['img_path']
+            if path not in self._named:
+                self._named.add(path)
+                print_log(f'{path}: missing or not a readable image; skipped', logger='current', level=logging.WARNING)
         return loaded
 
-    return transform_or_name
-
-
-# mmcv 2.1 passes an empty file to OpenCV, whose error does not say which file it is. The class itself is changed, since
-# mmdet's tools look for exactly this class in pipelines and pass over subclasses.
-if not hasattr(LoadImageFromFile.transform, '__wrapped__'):
-    LoadImageFromFile.transform = naming_the_file(LoadImageFromFile.transform)
+    def _load_in_part(self, results: dict) -> Optional[dict]:
+        """Load an image that is cut off, if it is one."""
+        try:
+            content = fileio.get(results['img_path'], backend_args=self.backend_args)
+            if not is_cut_off(content):
+                return None
+            image = mmcv.imfrombytes(content + END_OF_IMAGE, flag=self.color_type, backend=self.imdecode_backend)
+        except Exception:  # of the decoder, again
+            return None
+        if image is None:
+            return None
+        if self.to_float32:
+            image = image.astype('float32')
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return results

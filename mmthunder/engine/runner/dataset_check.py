@@ -1,118 +1,108 @@
-"""Tells when a data set has no image, and when an evaluator does not read the annotations of its data set."""
+"""Checks the data sets of a runner's data loaders before it builds them."""
 
-import filecmp
-import os.path as osp
-from typing import Any, Iterator, Tuple
+import copy
+from typing import Any, Callable, Dict, List, Union
 
-from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
-from torch.utils.data import Dataset
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
 
+from mmthunder.datasets import AnnotationError, DatasetReport, base_dataset_cfgs, base_datasets, check_dataset
 
-def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
-    """Walk through the wrappers (repeat, concat, class balance) to the data sets themselves."""
-    inner = getattr(dataset, 'datasets', None) or ([dataset.dataset] if hasattr(dataset, 'dataset') else [])
-    if not inner:
-        yield dataset
-    for child in inner:
-        yield from base_datasets(child)
-
-
-def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dict]]:
-    """Walk through the wrappers' configs to those of the data sets themselves; what is no config is left out.
-
-    Args:
-        cfg (dict): Config of a data set, possibly wrapped.
-        key (str): Its key, for ``--cfg-options``. Defaults to ``'dataset'``.
-
-    Yields:
-        tuple[str, dict]: Key and config of each data set.
-    """
-    if isinstance(cfg, dict):
-        inner = {f'datasets.{i}': child for i, child in enumerate(cfg.get('datasets', []))}
-        if 'dataset' in cfg:
-            inner['dataset'] = cfg['dataset']
-        if not inner:
-            yield key, cfg
-        for name, child in inner.items():
-            yield from base_dataset_cfgs(child, f'{key}.{name}')
+from ..hooks.left_out_images_hook import LeftOutImagesHook
+from .image_check import check_image_files, check_options, tolerate_damage
 
 
 def check_not_empty(dataset: Dataset) -> None:
-    """Look for data sets without an image, in which an endless sampler would look for one without end.
+    """Check that every data set has an image; an infinite sampler would search an empty one forever.
 
     Args:
         dataset (Dataset): A data set, possibly wrapped; those not derived from mmengine's are not checked.
 
     Raises:
-        ValueError: If there is no image.
+        AnnotationError: If there is no image.
     """
     for base in base_datasets(dataset):
         if isinstance(base, BaseDataset) and not len(base):
-            raise ValueError(
+            raise AnnotationError(
                 f'{base.ann_file}: no image is left; the file lists none, or filter_cfg {base.filter_cfg} '
                 f'leaves out all of them: those without objects of {base.metainfo.get("classes")} '
                 '(filter_empty_gt) and those that are small (min_size)'
             )
 
 
-def check_images(cfg: Any) -> None:
-    """Look for data sets without an image or with an unreadable list, which mmengine's errors do not name.
+def _task(runner: Runner, dataloader: Union[DataLoader, Dict]) -> str:
+    others = dict(val=runner._val_dataloader, test=runner._test_dataloader)
+    return next((task for task, other in others.items() if other is dataloader), 'train')
+
+
+def check_dataloader(runner: Runner, task: str, dataloader: Union[DataLoader, Dict, None]) -> List[DatasetReport]:
+    """Check the annotations and class lists of a data loader's data sets, once in a run.
 
     Args:
-        cfg (dict): Config of a data set, possibly wrapped.
+        runner (Runner): The runner.
+        task (str): ``'train'``, ``'val'`` or ``'test'``.
+        dataloader (dict): Config of the data loader. Data sets that are built already are not checked.
+
+    Returns:
+        list[DatasetReport]: A report of each data set.
 
     Raises:
-        ValueError: If a data set has no image left, or its list is no text.
+        AnnotationError: If annotations are damaged or do not match the class list.
+        FileNotFoundError: If an annotation file is missing, with how to point elsewhere.
     """
-    for _, base_cfg in base_dataset_cfgs(cfg):
-        base = DATASETS.build(dict(base_cfg, lazy_init=True))
-        if isinstance(base, BaseDataset):
-            base.serialize_data = False  # which fails without an image
+    known = vars(runner).setdefault('dataset_reports', {})
+    if task not in known:
+        reports = []
+        cfg = dataloader.get('dataset') if isinstance(dataloader, dict) else None
+        for key, base_cfg in base_dataset_cfgs(cfg, f'{task}_dataloader.dataset'):
             try:
-                base.full_init()
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f'{base.ann_file}: not readable as text ({error}); expected a name of an image in '
-                    'each line, in UTF-8'
+                report = check_dataset(base_cfg, training=task == 'train', key=key)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f'{error.filename or error}: no such annotation file; put or link the data set at '
+                    f'{base_cfg.get("data_root")!r}, or point elsewhere with data_root in the config or --cfg-options '
+                    f"{key}.data_root=/path/ (likewise the other data loaders and the evaluators' ann_file)"
                 ) from None
-            check_not_empty(base)
+            report.raise_errors()
+            reports.append(report)
+        known[task] = reports
+    return known[task]
 
 
-def check_evaluator(task: str, dataloader: Any, evaluator: Any) -> None:
-    """Compare the annotation file of an evaluator with that of the data set, where both are COCO's.
-
-    mmdet compares nothing: with the annotations of other images it computes a wrong AP, or fails when
-    all images have been seen.
+def build_dataloader(
+    runner: Runner, dataloader: Union[DataLoader, Dict], build: Callable[[Any], DataLoader]
+) -> DataLoader:
+    """Check the data sets of a data loader, then build it.
 
     Args:
-        task (str): ``'val'`` or ``'test'``.
+        runner (Runner): The runner.
         dataloader (dict): Config of the data loader.
-        evaluator (dict or list[dict]): Config of the evaluator. What is built already is not checked, nor
-            are data sets of several parts.
+        build (Callable): Builds it; ``Runner.build_dataloader``.
+
+    Returns:
+        DataLoader: The data loader.
 
     Raises:
-        ValueError: If the files differ, in place and in content.
+        AnnotationError: If annotations are damaged or do not match the class list, or no image is left.
+        FileNotFoundError: If an annotation file is missing, with how to point elsewhere.
     """
-    key = f'{task}_evaluator'
-    if isinstance(evaluator, dict) and 'metrics' in evaluator:
-        key, evaluator = f'{key}.metrics', evaluator['metrics']
-    metrics = {key: evaluator}
-    if isinstance(evaluator, list):
-        metrics = {f'{key}.{i}': metric for i, metric in enumerate(evaluator)}
-    paths = {key: metric.get('ann_file') for key, metric in metrics.items() if isinstance(metric, dict)}
-    paths = {key: path for key, path in paths.items() if path}
-    cfgs = [cfg for _, cfg in base_dataset_cfgs(dataloader.get('dataset'))] if isinstance(dataloader, dict) else []
-    if not paths or len(cfgs) != 1:
-        return
-    base = DATASETS.build(dict(cfgs[0], lazy_init=True))
-    if not isinstance(base, CocoDataset) or not osp.isfile(base.ann_file):
-        return
-    for key, path in paths.items():
-        if not (osp.isfile(path) and filecmp.cmp(path, base.ann_file, shallow=False)):
-            raise ValueError(
-                f'{key}.ann_file is {osp.normpath(path)}, but {task}_dataloader reads '
-                f'{osp.normpath(base.ann_file)}; set {key}.ann_file={base.ann_file!r} in the config or '
-                'with --cfg-options'
-            )
+    task = _task(runner, dataloader)
+    check_dataloader(runner, task, dataloader)
+    try:
+        loader = build(dataloader)
+    except ValueError:  # as numpy's, of a data set without an image, which cannot be serialized
+        for _, cfg in base_dataset_cfgs(dataloader.get('dataset')):
+            check_not_empty(DATASETS.build(dict(copy.deepcopy(cfg), serialize_data=False)))
+        raise
+    check_not_empty(loader.dataset)
+    if not isinstance(dataloader, dict):
+        return loader
+    changed, left_out = check_image_files(runner, task, loader, dataloader)
+    if changed is not None:
+        loader = build(changed)
+    loaders = tolerate_damage(loader.dataset, skip_unreadable=task == 'train' and not check_options(runner)['strict'])
+    if task == 'train':
+        runner.register_hook(LeftOutImagesHook(len(left_out), loaders))
+    return loader

@@ -1,6 +1,6 @@
 """mmengine's runner with checks, atomic checkpoints, exact resuming and support of CPU training."""
 
-import copy
+import functools
 from typing import Dict, List, Optional, Union
 
 import torch.distributed as torch_dist
@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 
 # Registers the models, even if a user's config replaces the custom_imports of this project's.
 import mmthunder.models  # noqa: F401
-from mmthunder.datasets import AnnotationError
 
 from ..hooks import (
     AtomicCheckpointHook,
@@ -30,10 +29,10 @@ from ..hooks import (
     WeightsOnlyCheckpointHook,
 )
 from ..optimizers import CPUAmpOptimWrapper
-from ..work_dir import latest_checkpoint
 from .checkpoint import safe_loading
-from .dataset_check import base_dataset_cfgs, check_evaluator, check_images, check_not_empty
+from .dataset_check import build_dataloader
 from .disk_errors import explain_disk_errors
+from .evaluator_check import prepare_evaluator
 
 
 @RUNNERS.register_module()
@@ -46,8 +45,9 @@ class ThunderRunner(Runner):
       :class:`DivergenceHook` and, for detectors, mmdet's ``NumClassCheckHook`` are registered unless the config has
       them; mmengine's ``CheckpointHook`` is replaced by :class:`AtomicCheckpointHook` of the same arguments.
     - Checkpoints are loaded with :func:`safe_loading`.
-    - Missing or damaged annotations, class lists that do not match them, and evaluators that read other annotations
-      than the dataset are one clear error.
+    - Before data loaders are built, the datasets are checked: annotations, class lists, images and evaluators; see
+      :func:`build_dataloader` and :func:`prepare_evaluator`. mmdet's ``CocoMetric`` is replaced by
+      :class:`~mmthunder.evaluation.ThunderCocoMetric`.
     - So are a full disk and a work directory that cannot be written.
     - On CPU, ``--launcher pytorch`` works: mmengine 0.10 calls ``torch.cuda.set_device`` whatever the backend, so the
       gloo group is initialised before. Synchronised batch norm, which torch has for accelerators only, is reverted to
@@ -124,14 +124,6 @@ class ThunderRunner(Runner):
         with safe_loading():
             super()._init_model_weights()
 
-    def load_or_resume(self) -> None:
-        """Load or resume; with ``--resume`` alone, from the latest checkpoint in the work directory."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            self._load_from = latest_checkpoint(self.work_dir)
-            if self._load_from is not None:
-                self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
-        super().load_or_resume()
-
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
         """Load a checkpoint into the model, with :func:`safe_loading`.
 
@@ -172,50 +164,18 @@ class ThunderRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_val_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
-        """Build the validation loop.
-
-        Raises:
-            ValueError: If the evaluator reads other annotations than the data set.
-        """
-        check_evaluator('val', self._val_dataloader, self._val_evaluator)
+        """Build the validation loop; raises as :func:`~.evaluator_check.prepare_evaluator` does."""
+        self._val_evaluator = prepare_evaluator(self, 'val')
         return super().build_val_loop(loop)
 
     def build_test_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
-        """Build the test loop.
-
-        Raises:
-            ValueError: If the evaluator reads other annotations than the data set.
-        """
-        check_evaluator('test', self._test_dataloader, self._test_evaluator)
+        """Build the test loop; raises as :func:`~.evaluator_check.prepare_evaluator` does."""
+        self._test_evaluator = prepare_evaluator(self, 'test')
         return super().build_test_loop(loop)
 
     def build_dataloader(
         self, dataloader: Union[DataLoader, Dict], seed: Optional[int] = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build a data loader.
-
-        Raises:
-            FileNotFoundError: If an annotation file is missing, with how to point elsewhere.
-            ValueError: If an annotation file is damaged or wrong, no image is left, or the class list does not match
-                the annotations.
-        """
-        dataset_cfg = copy.deepcopy(dataloader.get('dataset')) if isinstance(dataloader, dict) else None
-        try:
-            loader = super().build_dataloader(dataloader, seed, diff_rank_seed)
-        except FileNotFoundError as error:
-            key, cfg = next(base_dataset_cfgs(dataset_cfg), ('dataset', {}))
-            others = dict(val_dataloader=self._val_dataloader, test_dataloader=self._test_dataloader)
-            name = next((name for name, other in others.items() if other is dataloader), 'train_dataloader')
-            raise FileNotFoundError(
-                f'{error.filename or error}: no such annotation file; put or link the data set at '
-                f'{cfg.get("data_root")!r}, or point elsewhere with data_root in the config or --cfg-options '
-                f"{name}.{key}.data_root=/path/ (likewise the other data loaders and the evaluators' "
-                'ann_file)'
-            ) from None
-        except AnnotationError:
-            raise
-        except ValueError:
-            check_images(dataset_cfg)
-            raise
-        check_not_empty(loader.dataset)
-        return loader
+        """Build a data loader; raises as :func:`~.dataset_check.build_dataloader` does."""
+        build = functools.partial(super().build_dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+        return build_dataloader(self, dataloader, build)

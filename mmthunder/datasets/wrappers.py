@@ -1,0 +1,42 @@
+"""Walks through the wrappers of data sets."""
+
+from typing import Any, Iterator, Tuple
+
+from mmengine.dataset import BaseDataset
+from torch.utils.data import Dataset
+
+
+def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
+    """Walk through the wrappers (repeat, concat, class balance, image mix) to the data sets themselves.
+
+    Args:
+        dataset (Dataset): A data set, possibly wrapped.
+
+    Yields:
+        BaseDataset: Each data set, in the order of :func:`base_dataset_cfgs`.
+    """
+    inner = getattr(dataset, 'datasets', None) or ([dataset.dataset] if hasattr(dataset, 'dataset') else [])
+    if not inner:
+        yield dataset
+    for child in inner:
+        yield from base_datasets(child)
+
+
+def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dict]]:
+    """Walk through the configs of wrappers to those of the data sets themselves; built objects are skipped.
+
+    Args:
+        cfg (dict): Config of a data set, possibly wrapped.
+        key (str): Its key, for ``--cfg-options``. Defaults to ``'dataset'``.
+
+    Yields:
+        tuple[str, dict]: Key and config of each data set.
+    """
+    if isinstance(cfg, dict):
+        inner = {f'datasets.{i}': child for i, child in enumerate(cfg.get('datasets', []))}
+        if 'dataset' in cfg:
+            inner['dataset'] = cfg['dataset']
+        if not inner:
+            yield key, cfg
+        for name, child in inner.items():
+            yield from base_dataset_cfgs(child, f'{key}.{name}')

@@ -1,0 +1,125 @@
+"""Checks the image files of a runner's data loaders, and does without those that are damaged."""
+
+import copy
+import functools
+import logging
+import math
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+from mmcv.transforms import LoadImageFromFile
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
+
+from mmthunder.datasets import AnnotationError, base_dataset_cfgs, base_datasets
+from mmthunder.datasets.image_files import CUT_OFF, MAX_IMAGES, check_images, find_loader
+from mmthunder.datasets.transforms import LoadTruncatedImageFromFile
+
+
+def check_options(runner: Runner) -> dict:
+    """Return the options of the check, ``dataset_check`` of the config, with their defaults."""
+    return {**dict(images='auto', strict=False), **(runner.cfg.get('dataset_check') or {})}
+
+
+def _names(paths: Sequence[str], count: int = 10) -> str:
+    return ', '.join(paths[:count]) + (f' and {len(paths) - count} more' if len(paths) > count else '')
+
+
+def check_image_files(
+    runner: Runner, task: str, loader: DataLoader, dataloader: dict
+) -> Tuple[Optional[dict], Dict[str, str]]:
+    """Check the images of a data loader's data sets, and find a config without those that do not decode.
+
+    The key ``dataset_check`` of the config is ``dict(images='auto', strict=False)`` by default: ``images`` is whether
+    to decode all images, ``'auto'`` up to 50,000 in a data set; ``strict`` is whether to refuse to train without the
+    files that do not decode or with those that decode in part. Files that decode in part are loaded as far as they go.
+
+    Args:
+        runner (Runner): The runner.
+        task (str): ``'train'``, ``'val'`` or ``'test'``.
+        loader (DataLoader): The data loader.
+        dataloader (dict): Its config.
+
+    Returns:
+        tuple[dict or None, dict[str, str]]: The config of the data loader without images that do not decode, None if
+        there are none; and their paths with the reasons.
+
+    Raises:
+        AnnotationError: If an image of a validation or test set does not decode, images are not those that were
+            annotated, or, with ``strict``, a training image does not decode or decodes in part.
+    """
+    options = check_options(runner)
+    max_images = dict(auto=MAX_IMAGES).get(options['images'], math.inf if options['images'] else -1)
+    bases, changed = list(base_datasets(loader.dataset)), copy.deepcopy(dataloader)
+    cfgs = list(base_dataset_cfgs(changed.get('dataset'), f'{task}_dataloader.dataset'))
+    left_out: Dict[str, str] = {}
+    for base, (_, cfg) in zip(bases, cfgs if len(cfgs) == len(bases) else []):
+        if not isinstance(base, BaseDataset):
+            continue
+        report = check_images(base, max_images)
+        log = functools.partial(print_log, logger='current', level=logging.WARNING)
+        if report.skipped and options['images']:
+            log(
+                f'{base.ann_file}: the images are not checked, since {report.skipped}; '
+                'see dataset_check in docs/data.md'
+            )
+        if report.mismatches:
+            raise AnnotationError(
+                f'{report.mismatches[0]} (and {len(report.mismatches) - 1} other images); put back the images that '
+                'were annotated, which may have been turned or resized, or annotate these'
+            )
+        if report.other_sizes:
+            log(f'{report.other_sizes[0]} (and {len(report.other_sizes) - 1} other images); all boxes are inside')
+        damaged = [f'{path} ({reason})' for path, reason in report.unreadable.items()]
+        damaged += [f'{path} ({CUT_OFF})' for path in report.cut_off] if options['strict'] else []
+        if damaged and (task != 'train' or options['strict']):
+            raise AnnotationError(
+                f'{base.ann_file}: {len(damaged)} of {len(base)} images cannot be used: {_names(damaged)}; replace '
+                'the files, or remove them from the annotations'
+            )
+        if report.cut_off:
+            log(
+                f'{base.ann_file}: {len(report.cut_off)} of {len(base)} images are cut off and used as far as they '
+                f'go: {_names(report.cut_off)}'
+            )
+        if report.positions:
+            log(
+                f'{base.ann_file}: {len(report.positions)} of {len(base)} images are left out of training: '
+                f'{_names(damaged)}; replace the files, or remove them from the annotations'
+            )
+            left_out.update(report.unreadable)
+            cfg['indices'] = _remaining(base, cfg.get('indices'), report.positions)
+    return (changed, left_out) if left_out else (None, {})
+
+
+def tolerate_damage(dataset: Dataset, skip_unreadable: bool) -> List[LoadTruncatedImageFromFile]:
+    """Make data sets load what is there of images that are cut off.
+
+    Args:
+        dataset (Dataset): A data set, possibly wrapped. In place of mmcv's loader of images, which its pipelines begin
+            with, they get ours.
+        skip_unreadable (bool): Whether to take another image for one that cannot be decoded. mmengine's data sets do so
+            in training.
+
+    Returns:
+        list[LoadTruncatedImageFromFile]: The loaders.
+    """
+    loaders = []
+    for base in base_datasets(dataset):
+        loader = find_loader(base)
+        if type(loader) is LoadImageFromFile:
+            loaders.append(LoadTruncatedImageFromFile.like(loader, skip_unreadable))
+            base.pipeline.transforms[0] = loaders[-1]
+    return loaders
+
+
+def _remaining(dataset: BaseDataset, indices: Union[int, Sequence[int], None], positions: Sequence[int]) -> List[int]:
+    """Remove positions of a data set from its ``indices``."""
+    left_out = set(positions)
+    remaining = [i for i in range(len(dataset)) if i not in left_out]
+    if not remaining:
+        raise AnnotationError(f'{dataset.ann_file}: no image is left, since none can be decoded')
+    if isinstance(indices, int) and indices < 0:  # the last ones
+        return [i - len(dataset) for i in remaining]
+    return [indices[i] for i in remaining] if isinstance(indices, Sequence) else remaining

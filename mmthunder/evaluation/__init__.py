@@ -1,0 +1,3 @@
+"""Evaluation, registered in :mod:`mmdet.registry`."""
+
+from .metrics import *  # noqa: F401,F403

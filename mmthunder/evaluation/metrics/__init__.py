@@ -1,0 +1,3 @@
+from .thunder_coco_metric import ThunderCocoMetric
+
+__all__ = ['ThunderCocoMetric']
