@@ -1,5 +1,6 @@
 import itertools
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from mmdet.registry import HOOKS
 from mmengine.fileio import LocalBackend
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import find_latest_checkpoint, save_checkpoint
+
+from mmthunder.engine.work_dir import latest_checkpoint
 
 
 class FolderRunner:
@@ -95,6 +98,68 @@ def test_best_checkpoints(tmp_path, keys):
     assert names(tmp_path) == ['best_AP_epoch_6.pth', *(['best_AR_epoch_7.pth'] if 'AR' in keys else [])]
 
 
+def snapshot(directory: Path) -> dict:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize('keys', [['AP'], ['AP', 'AR']])
+@pytest.mark.parametrize('moved', [False, True])
+def test_moved_or_copied(tmp_path, keys, moved):
+    """A copy that is resumed replaces its own checkpoints and leaves those of the original."""
+    options = dict(max_keep_ckpts=2, save_best=keys, rule='greater')
+    original, copy = tmp_path / 'original', tmp_path / 'copy'
+    train(original, 3, **options)
+    before = snapshot(original)
+    shutil.copytree(original, copy)
+    if moved:
+        shutil.rmtree(original)
+    assert latest_checkpoint(str(copy)) == str(copy / 'epoch_3.pth')
+    train(copy, 4, load(copy / 'epoch_3.pth'), **options)
+    best = [f'best_{key}_epoch_4.pth' for key in keys]
+    assert names(copy) == [*best, 'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
+    assert not original.exists() if moved else snapshot(original) == before
+    info = load(copy / 'epoch_4.pth')['message_hub']['runtime_info']
+    recorded = {path for key, path in info.items() if key == 'last_ckpt' or key.startswith('best_ckpt')}
+    assert recorded == {str(copy / 'epoch_4.pth'), *(str(copy / name) for name in best)}
+
+
+def test_resumed_in_another_directory(tmp_path):
+    """From a checkpoint given by its path: what is not in the new directory is not the run's to remove."""
+    options = dict(max_keep_ckpts=1, save_best='AP', rule='greater')
+    train(tmp_path / 'old', 2, **options)
+    before = snapshot(tmp_path / 'old')
+    runner = FolderRunner(tmp_path / 'new', load(tmp_path / 'old/epoch_2.pth'))
+    HOOKS.build(dict(type='AtomicCheckpointHook', **options)).before_train(runner)
+    assert not {'best_ckpt', 'last_ckpt'} & set(runner.message_hub.runtime_info)
+    train(tmp_path / 'new', 3, load(tmp_path / 'old/epoch_2.pth'), **options)
+    assert snapshot(tmp_path / 'old') == before
+    assert names(tmp_path / 'new') == ['best_AP_epoch_3.pth', 'epoch_3.pth', 'last_checkpoint']
+
+
+@pytest.mark.parametrize('recorded', ['D:\\runs\\a\\epoch_1.pth', '/elsewhere/a/epoch_1.pth', 'epoch_1.pth'])
+def test_latest_checkpoint(tmp_path, recorded):
+    """Found beside last_checkpoint, whichever system the path was written on."""
+    (tmp_path / 'last_checkpoint').write_text(recorded)
+    with pytest.raises(FileNotFoundError, match='last_checkpoint: .*epoch_1.pth.*--resume'):
+        latest_checkpoint(str(tmp_path))
+    (tmp_path / 'epoch_1.pth').touch()
+    assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_no_latest_checkpoint(tmp_path):
+    assert latest_checkpoint(str(tmp_path)) is None
+
+
+def test_sharded_checkpoints_are_removed(tmp_path):
+    """DeepSpeed's are directories."""
+    train(tmp_path, 1, max_keep_ckpts=1)
+    checkpoint = load(tmp_path / 'epoch_1.pth')
+    (tmp_path / 'epoch_1.pth').unlink()
+    (tmp_path / 'epoch_1.pth/shards').mkdir(parents=True)
+    train(tmp_path, 2, checkpoint, max_keep_ckpts=1)
+    assert names(tmp_path) == ['epoch_2.pth', 'last_checkpoint']
+
+
 def test_half_written_files_are_removed(tmp_path):
     (tmp_path / '.1-epoch_7.pth.partial').mkdir()
     (tmp_path / '.1-epoch_7.pth.partial/epoch_7.pth').write_bytes(b'PK')
@@ -106,7 +171,7 @@ def test_another_folder(tmp_path):
     """mmengine makes a folder of the run's name there; the run's own names the last checkpoint."""
     train(tmp_path / 'run', 1, out_dir=str(tmp_path / 'out'))
     assert names(tmp_path / 'out/run') == ['epoch_1.pth']
-    assert find_latest_checkpoint(str(tmp_path / 'run')) == str(tmp_path / 'out/run/epoch_1.pth')
+    assert latest_checkpoint(str(tmp_path / 'run')) == str(tmp_path / 'out/run/epoch_1.pth')
 
 
 def test_other_storages_keep_their_backend(tmp_path, monkeypatch):

@@ -356,6 +356,19 @@ class TestTraining:
         cfg.load_from = f'{cfg.work_dir}/epoch_1.pth'
         assert build_runner(cfg).test()['coco/bbox_mAP'] == pytest.approx(expected)
 
+    def test_moved_work_dir_is_resumed(self, cfg, build_runner, tmp_path):
+        """As by `--resume` without a file; its errors name the file."""
+        cfg.train_cfg.max_epochs = 1
+        self.train(cfg, build_runner)
+        moved = tmp_path / 'moved'
+        Path(cfg.work_dir).rename(moved)
+        cfg.work_dir, cfg.resume, cfg.train_cfg.max_epochs = str(moved), True, 2
+        losses, _ = self.train(cfg, build_runner)
+        assert sorted(losses) == [4, 5, 6, 7] and (moved / 'last_checkpoint').read_text() == f'{moved}/epoch_2.pth'
+        torch.save(dict(state_dict={}), moved / 'epoch_2.pth')
+        with pytest.raises(ValueError, match=f'^{moved}/epoch_2.pth: this checkpoint'):
+            build_runner(cfg).train()
+
     def test_best_checkpoints_are_not_resumed_from(self, cfg, build_runner, tmp_path):
         cfg.train_cfg.max_epochs = 1
         cfg.default_hooks.checkpoint.save_best = 'coco/bbox_mAP'

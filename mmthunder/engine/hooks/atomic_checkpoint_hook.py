@@ -12,21 +12,25 @@ from mmengine.runner import Runner
 from mmthunder.utils.atomic_write import atomic_write, remove_partial
 
 from .. import fileio  # noqa: F401  registers the backend 'atomic'
+from ..work_dir import file_name
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's hook for a training that may be killed, or run out of disk, at any moment.
+    """mmengine's hook for trainings that may be killed, or run out of disk space, at any moment.
 
     mmengine removes the oldest checkpoint, writes the new one and then overwrites ``last_checkpoint``, which
-    names it for ``--resume``; each file is incomplete for a while. Here each file is whole or not there
-    (:class:`AtomicBackend`), and the order is: write, name, remove. So ``last_checkpoint`` names a whole
-    checkpoint from the first one on. Checkpoints in other storages than local folders are written by the
+    names it for ``--resume``; each file is incomplete for a while. Here each file is complete or not there
+    (:class:`AtomicBackend`), and the order is: write, name, remove. So ``last_checkpoint`` names a complete
+    checkpoint from the first one on. Checkpoints in other storages than local directories are written by the
     storage's own backend.
 
-    The previous best checkpoint (``save_best``), too, is removed after the new one is written; a kill between the two
-    lets both stay. As in mmengine, a validation that is killed is not repeated on resuming; ``mim test`` gives its
-    result.
+    The previous best checkpoint (``save_best``), too, is removed after the new one is written; if the process is
+    killed in between, both stay. As in mmengine, a validation that is killed is not repeated on resuming; ``mim test``
+    gives its result.
+
+    A work directory can be moved or copied: a resumed training removes and replaces checkpoints of its own directory
+    only, whatever paths the checkpoint has recorded.
 
     Takes the arguments of :class:`~mmengine.hooks.CheckpointHook`.
     """
@@ -39,12 +43,26 @@ class AtomicCheckpointHook(CheckpointHook):
         return atomic
 
     def before_train(self, runner: Runner) -> None:
-        """Choose the backend, and remove what a killed process left half written."""
+        """Choose the backend, remove incomplete files of a killed process and find the recorded checkpoints."""
         super().before_train(runner)
+        self._find_recorded(runner)
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend='atomic')
             if is_main_process():
                 remove_partial(self.out_dir)
+
+    def _find_recorded(self, runner: Runner) -> None:
+        """Replace recorded paths by those of the same files in this run's directory, or forget them."""
+        hub = runner.message_hub
+        for key in [key for key in hub.runtime_info if key == 'last_ckpt' or key.startswith('best_ckpt')]:
+            recorded = hub.pop_info(key)
+            path = self.file_backend.join_path(self.out_dir, file_name(recorded))
+            if self.file_backend.exists(path):
+                hub.update_info(key, path)
+        if self.save_best and len(self.key_indicators) == 1:
+            self.best_ckpt_path = hub.get_info('best_ckpt')
+        elif self.save_best:
+            self.best_ckpt_path_dict = {key: hub.get_info(f'best_ckpt_{key}') for key in self.key_indicators}
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save a checkpoint, name it as the last one and remove those that are too many."""
@@ -91,7 +109,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.best_ckpt_path_dict[key] = self._replace(path, self.best_ckpt_path_dict[key])
 
     def _replace(self, old: Optional[str], new: Optional[str]) -> Optional[str]:
-        """Remove the previous best checkpoint if there is a new one; returns the one that stays."""
+        """Remove the previous best checkpoint if there is a new one, and return the one that stays."""
         if new and old and new != old and is_main_process():
             self._remove(old)
         return new or old
@@ -99,3 +117,5 @@ class AtomicCheckpointHook(CheckpointHook):
     def _remove(self, path: str) -> None:
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):  # a sharded checkpoint, as DeepSpeed writes
+            self.file_backend.rmtree(path)

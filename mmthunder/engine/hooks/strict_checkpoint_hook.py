@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 
@@ -97,4 +97,4 @@ class StrictCheckpointHook(Hook):
                     'epoch_ or iter_, or give it as load_from without --resume to start anew from its weights'
                 )
         if misfit:
-            raise ValueError(f'{runner._load_from or find_latest_checkpoint(runner.work_dir)}: {misfit}')
+            raise ValueError(f'{runner._load_from}: {misfit}')

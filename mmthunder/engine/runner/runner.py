@@ -29,6 +29,7 @@ from ..hooks import (
     WeightsOnlyCheckpointHook,
 )
 from ..optimizers import CPUAmpOptimWrapper
+from ..work_dir import latest_checkpoint
 from .checkpoint import safe_loading
 from .dataset_check import build_dataloader
 from .disk_errors import explain_disk_errors
@@ -123,6 +124,14 @@ class ThunderRunner(Runner):
         """Initialise the weights, with :func:`safe_loading` of pretrained ones."""
         with safe_loading():
             super()._init_model_weights()
+
+    def load_or_resume(self) -> None:
+        """Load or resume; with ``--resume`` alone, from the latest checkpoint in the work directory."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = latest_checkpoint(self.work_dir)
+            if self._load_from is not None:
+                self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
+        super().load_or_resume()
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
         """Load a checkpoint into the model, with :func:`safe_loading`.
