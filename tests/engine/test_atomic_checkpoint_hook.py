@@ -4,11 +4,14 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Dict, Iterator, Optional
 
 import pytest
 import torch
+from mmdet.evaluation import CocoMetric
 from mmdet.registry import HOOKS
+from mmengine.evaluator import BaseMetric, DumpResults, Evaluator
 from mmengine.fileio import LocalBackend
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import find_latest_checkpoint, save_checkpoint
@@ -24,6 +27,7 @@ class FolderRunner:
         self.logger = MMLogger.get_current_instance()
         self.message_hub = MessageHub(f'hub of {work_dir}')
         self.epoch = self.iter = 0
+        self.val_loop = None
         if checkpoint is not None:
             self.epoch = checkpoint['meta']['epoch']
             self.message_hub.load_state_dict(checkpoint['message_hub'])
@@ -158,6 +162,57 @@ def test_sharded_checkpoints_are_removed(tmp_path):
     (tmp_path / 'epoch_1.pth/shards').mkdir(parents=True)
     train(tmp_path, 2, checkpoint, max_keep_ckpts=1)
     assert names(tmp_path) == ['epoch_2.pth', 'last_checkpoint']
+
+
+class OwnMetric(BaseMetric):
+    """Of a user; only an evaluation can tell its keys."""
+
+    def process(self, data_batch, data_samples) -> None:
+        pass
+
+    def compute_metrics(self, results: list) -> dict:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ('metrics', 'resolved'),
+    [
+        ([CocoMetric(metric='segm', classwise=True)], 'coco/segm_mAP'),
+        ([DumpResults('x.pkl'), CocoMetric(prefix='a')], 'a/bbox_mAP'),
+        ([OwnMetric(), CocoMetric()], 'auto'),  # mmengine takes the first key of the first results
+        ([DumpResults('x.pkl')], 'auto'),
+    ],
+)
+def test_auto(tmp_path, metrics, resolved):
+    runner = FolderRunner(tmp_path)
+    runner.val_loop = SimpleNamespace(evaluator=Evaluator(metrics))
+    runner.val_loop.evaluator.dataset_meta = dict(classes=('cat', 'dog'))
+    hook = HOOKS.build(dict(type='AtomicCheckpointHook', save_best='auto'))
+    hook.before_train(runner)
+    assert hook.key_indicators == [resolved]
+    assert hook.rules == ([None] if resolved == 'auto' else ['greater'])
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'key', 'refused'),
+    [
+        (None, 'anything', False),
+        ('own', 'own/anything', False),
+        ('own', 'anything', True),
+        ('own', 'coco/dog_precision', False),
+        ('own', 'coco/cow_precision', True),
+    ],
+)
+def test_keys_of_save_best(tmp_path, prefix, key, refused):
+    runner = FolderRunner(tmp_path)
+    runner.val_loop = SimpleNamespace(evaluator=Evaluator([OwnMetric(prefix=prefix), CocoMetric(classwise=True)]))
+    runner.val_loop.evaluator.dataset_meta = dict(classes=('cat', 'dog'))
+    hook = HOOKS.build(dict(type='AtomicCheckpointHook', save_best=key, rule='greater'))
+    if refused:
+        with pytest.raises(ValueError, match=rf"save_best='{key}': .* coco/bbox_mAP, .*own/\*"):
+            hook.before_train(runner)
+    else:
+        hook.before_train(runner)
 
 
 def test_half_written_files_are_removed(tmp_path):

@@ -356,6 +356,29 @@ class TestTraining:
         cfg.load_from = f'{cfg.work_dir}/epoch_1.pth'
         assert build_runner(cfg).test()['coco/bbox_mAP'] == pytest.approx(expected)
 
+    @pytest.mark.parametrize(
+        ('evaluator', 'best'),
+        [
+            (dict(classwise=True), 'coco_bbox_mAP'),
+            (dict(_delete_=True, type='VOCMetric'), 'pascal_voc_mAP'),
+        ],
+    )
+    def test_best_of_all_classes(self, cfg, build_runner, evaluator, best):
+        cfg.train_cfg.max_epochs = 1
+        cfg.default_hooks.checkpoint.save_best = 'auto'
+        cfg.merge_from_dict(dict(val_evaluator=evaluator))
+        self.train(cfg, build_runner)
+        assert (Path(cfg.work_dir) / f'best_{best}_epoch_1.pth').exists()
+
+    @pytest.mark.parametrize('save_best', ['bbox_mAP', ['coco/bbox_mAP', 'coco/segm_mAP'], 'pascal_voc/mAP'])
+    def test_best_of_unknown_metric_is_refused(self, cfg, build_runner, save_best):
+        """Before the first iteration, with the keys that there are."""
+        cfg.default_hooks.checkpoint.save_best = save_best
+        runner = build_runner(cfg)
+        with pytest.raises(ValueError, match=r"save_best='[a-z_/]*mAP': .* coco/bbox_mAP, coco/bbox_mAP_50, "):
+            runner.train()
+        assert runner.iter == 0
+
     def test_moved_work_dir_is_resumed(self, cfg, build_runner, tmp_path):
         """As by `--resume` without a file; its errors name the file."""
         cfg.train_cfg.max_epochs = 1

@@ -1,10 +1,11 @@
 """Checkpoints that a killed training can always resume from."""
 
 import os.path as osp
-from typing import Optional
+from typing import Optional, Sequence
 
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 from mmthunder.utils.atomic_write import atomic_write, remove_partial
 
 from .. import fileio  # noqa: F401  registers the backend 'atomic'
+from ..metric_keys import metric_keys
 from ..work_dir import file_name
 
 
@@ -29,6 +31,10 @@ class AtomicCheckpointHook(CheckpointHook):
     killed in between, both stay. As in mmengine, a validation that is killed is not repeated on resuming; ``mim test``
     gives its result.
 
+    ``save_best='auto'`` is the AP of all classes where the evaluator has one, and a key that no metric has is refused
+    before the first iteration. mmengine takes the first key of the first results, which can be the AP of one class, and
+    fails after the first validation.
+
     A work directory can be moved or copied: a resumed training removes and replaces checkpoints of its own directory
     only, whatever paths the checkpoint has recorded.
 
@@ -43,13 +49,39 @@ class AtomicCheckpointHook(CheckpointHook):
         return atomic
 
     def before_train(self, runner: Runner) -> None:
-        """Choose the backend, remove incomplete files of a killed process and find the recorded checkpoints."""
+        """Choose the backend, remove incomplete files of a killed process and find the recorded checkpoints.
+
+        Raises:
+            ValueError: If ``save_best`` is a key that no metric of the validation has.
+        """
         super().before_train(runner)
+        if self.save_best and runner.val_loop is not None:
+            self._check_save_best(runner.val_loop.evaluator.metrics)
         self._find_recorded(runner)
         if type(self.file_backend) is LocalBackend:
             self.backend_args = dict(backend='atomic')
             if is_main_process():
                 remove_partial(self.out_dir)
+
+    def _check_save_best(self, metrics: Sequence[BaseMetric]) -> None:
+        """Resolve ``'auto'`` and refuse keys that no metric has."""
+        keys = [metric_keys(metric) for metric in metrics]
+        if self.key_indicators == ['auto']:
+            first = next((names for names in keys if names != []), None)
+            if first is not None:
+                self._init_rule(self.rules, first[:1])
+            return  # of unknown metrics, mmengine takes the first key of the first results
+        known = [name for names in keys if names is not None for name in names]
+        unknown = [metric for metric, names in zip(metrics, keys) if names is None]
+        prefixes = tuple(f'{metric.prefix}/' if metric.prefix else '' for metric in unknown)
+        for key in self.key_indicators:
+            if key not in known and not key.startswith(prefixes):
+                overall = [name for name in known if not name.endswith('_precision')]
+                expected = ', '.join([*overall, *(f'{prefix}*' for prefix in prefixes)])
+                raise ValueError(
+                    f'default_hooks.checkpoint.save_best={key!r}: no metric of val_evaluator has this key; expected '
+                    f"one of {expected}, or 'auto'"
+                )
 
     def _find_recorded(self, runner: Runner) -> None:
         """Replace recorded paths by those of the same files in this run's directory, or forget them."""

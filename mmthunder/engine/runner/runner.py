@@ -49,7 +49,7 @@ class ThunderRunner(Runner):
     - Before data loaders are built, the datasets are checked: annotations, class lists, images and evaluators; see
       :func:`build_dataloader` and :func:`prepare_evaluator`. mmdet's ``CocoMetric`` is replaced by
       :class:`~mmthunder.evaluation.ThunderCocoMetric`.
-    - So are a full disk and a work directory that cannot be written.
+    - A full disk and a work directory that cannot be written are one clear error.
     - On CPU, ``--launcher pytorch`` works: mmengine 0.10 calls ``torch.cuda.set_device`` whatever the backend, so the
       gloo group is initialised before. Synchronised batch norm, which torch has for accelerators only, is reverted to
       batch norm over each process's own images, with a warning.
@@ -69,7 +69,7 @@ class ThunderRunner(Runner):
             nn.Module: The model.
 
         Raises:
-            OSError: If the disk is full or the work folder cannot be written, with what to do.
+            OSError: If the disk is full or the work directory cannot be written, with what to do.
         """
         with explain_disk_errors(self.work_dir):
             return super().train()
