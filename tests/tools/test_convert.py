@@ -13,6 +13,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from mmthunder.engine import CheckpointError
 from mmthunder.models import DetNet
 
 DETNET, RESNET = 'DetNet-59 of ruoqianguo/DetNet_pytorch', 'ResNet-50 of torchvision'
@@ -338,3 +339,55 @@ def test_command_line(repo, tmp_path):
     result = subprocess.run(command, cwd=repo, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (1, '')
     assert result.stderr.startswith('error: ') and result.stderr.count('\n') == 1 and 'Traceback' not in result.stderr
+
+
+class TestCheckpointsOfMmengine:
+    """Those of mmengine's own CheckpointHook have pickled objects in them."""
+
+    @pytest.fixture
+    def stock(self, tiny_cfg, build_runner):
+        """A training with mmengine's own runner, of two epochs."""
+        tiny_cfg.runner_type = 'Runner'
+        tiny_cfg.train_cfg.update(max_epochs=2, val_interval=1)
+        tiny_cfg.train_dataloader.num_workers = 0
+        tiny_cfg.default_hooks.checkpoint.save_best = 'coco/circle_precision'  # a scalar of NumPy
+        build_runner(tiny_cfg).train()
+        return tiny_cfg
+
+    def test_keeps_the_training(self, tool, stock, tmp_path, build_runner, capsys):
+        """The result is tested and resumed from."""
+        src, dst = f'{stock.work_dir}/epoch_2.pth', f'{tmp_path}/converted.pth'
+        original = torch.load(src, weights_only=False)
+        stock.runner_type = 'mmthunder.engine.ThunderRunner'
+        stock.load_from, stock.resume, stock.train_cfg.max_epochs = src, True, 3
+        with pytest.raises(CheckpointError, match='HistoryBuffer.*convert.py'):
+            build_runner(stock).train()
+
+        assert tool.main([src, dst]) == 0
+        assert 'checkpoint of mmengine' in capsys.readouterr().out
+        converted = torch.load(dst, weights_only=True)
+        assert converted.keys() == original.keys()
+        assert all(torch.equal(value, original['state_dict'][key]) for key, value in converted['state_dict'].items())
+        assert converted['meta'] == original['meta']
+        assert repr(converted['param_schedulers']) == repr(original['param_schedulers'])
+        assert repr(converted['optimizer']) == repr(original['optimizer'])
+        info, expected = (checkpoint['message_hub']['runtime_info'] for checkpoint in (converted, original))
+        assert type(expected['best_score']) is np.float64 and type(info['best_score']) is float
+        assert info == expected
+        assert set(converted['message_hub']['log_scalars']) < set(original['message_hub']['log_scalars'])
+
+        stock.load_from = dst
+        runner = build_runner(stock)
+        runner.train()
+        assert runner.epoch == 3
+        # It needs no further conversion.
+        assert tool.main([dst, f'{tmp_path}/again.pth']) == 1
+        assert 'use it as it is' in capsys.readouterr().err
+
+    def test_malicious(self, run, tmp_path):
+        mark = tmp_path / 'mark'
+        meta = dict(mmengine_version='0.10.7', epoch=1, seed=Malicious(str(mark)), classes=('a', Malicious(str(mark))))
+        code, out, err, dst = run(dict(state_dict=dict(weight=torch.ones(1)), meta=meta))
+        assert (code, err) == (0, '') and not mark.exists()
+        converted = torch.load(dst, weights_only=True)
+        assert converted['meta'] == dict(mmengine_version='0.10.7', epoch=1, classes=('a',)) and not mark.exists()

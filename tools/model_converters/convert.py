@@ -1,11 +1,13 @@
-"""Converts public weights into this project's layout.
+"""Convert public weights to this project's layout, and checkpoints of mmengine to tensors and plain values.
 
     python tools/model_converters/convert.py SRC DST
 
-Which layout SRC has is told from its keys. Every key must be known and every tensor of this project's
-network must be there in its shape; otherwise nothing is written. SRC is read with PyTorch's safe
-loader, which runs no code from the file; objects other than tensors and plain values, such as an
-optimizer's or a logger's, are read as empty ones and left out.
+The layout of SRC is recognised by its keys. Every key must be known, and every tensor of this project's network must be
+there in its shape; otherwise nothing is written. A checkpoint that mmengine's own CheckpointHook wrote, of any model,
+keeps its keys, its training state and its meta, so that a training can be resumed from the result.
+
+SRC is read with PyTorch's weights-only loader, which executes no code of the file; objects other than tensors and plain
+values, such as those of a logger, are left out.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -222,7 +225,7 @@ class ConversionError(Exception):
 
 
 class Placeholder:
-    """What is read instead of an object that is neither tensor nor plain value; it keeps nothing."""
+    """Stands for an object that is neither a tensor nor a plain value; it keeps nothing."""
 
     def __init__(self, *args) -> None:
         pass
@@ -248,34 +251,45 @@ def named_objects(path: Path) -> List[str]:
     return sorted(name for name in names if not name.startswith(('torch.', 'collections.OrderedDict')))
 
 
+def numpy_scalars() -> Dict[str, Callable]:
+    """Return what NumPy's scalars are made of in a file, by name; mmengine stores some, such as the best score."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = ('numpy.core.multiarray.scalar', 'numpy._core.multiarray.scalar')  # of NumPy 1 and 2
+    return {**dict.fromkeys(names, scalar), 'numpy.dtype': np.dtype}
+
+
 def load_safely(path: Path) -> Tuple[Any, List[str]]:
-    """Read a file of :func:`torch.save` with PyTorch's safe loader.
+    """Read a file of :func:`torch.save` with PyTorch's weights-only loader.
 
     Args:
         path (Path): The file.
 
     Returns:
-        tuple[Any, list[str]]: What it holds, with a :class:`Placeholder` for each object that is neither
-        tensor nor plain value, and the names of the classes and functions that were asked for and not used.
+        tuple[Any, list[str]]: The content of the file, with a :class:`Placeholder` for each object that is neither a
+        tensor nor a plain value, and the names of the classes and functions of these objects.
     """
     try:
         return torch.load(path, map_location='cpu', weights_only=True), []
     except pickle.UnpicklingError:
-        names = named_objects(path)
+        names, known = named_objects(path), numpy_scalars()
+        ignored = [name for name in names if name not in known]
         # To the loader these are the classes of those names: it neither imports nor calls anything else.
-        classes = [(type('Placeholder', (Placeholder,), {}), name) for name in names]
-        with torch.serialization.safe_globals(classes):
-            return torch.load(path, map_location='cpu', weights_only=True), names
+        classes = [(known.get(name) or type('Placeholder', (Placeholder,), {}), name) for name in names]
+        dtypes = [type(np.dtype(code)) for code in '?bhilqBHILQefd']
+        with torch.serialization.safe_globals(classes + dtypes):
+            return torch.load(path, map_location='cpu', weights_only=True), ignored
 
 
-def load(path: Path) -> Tuple[Dict[str, Tensor], List[str]]:
-    """Read a state dict: bare, under ``state_dict`` or under ``model``, without ``module.`` in front of its keys.
+def load(path: Path) -> Tuple[Any, Dict[str, Tensor], List[str]]:
+    """Read a checkpoint.
 
     Args:
         path (Path): File that :func:`torch.save` wrote.
 
     Returns:
-        tuple[dict[str, Tensor], list[str]]: The tensors, and what :func:`load_safely` did not load.
+        tuple[Any, dict[str, Tensor], list[str]]: The content of the file; its state dict, which is the content itself
+        or under ``state_dict`` or ``model``, without the prefix ``module.`` of its keys; and the names of what
+        :func:`load_safely` did not load.
 
     Raises:
         ConversionError: If the file cannot be read safely or holds no state dict.
@@ -298,25 +312,41 @@ def load(path: Path) -> Tuple[Dict[str, Tensor], List[str]]:
             break
     if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
         raise ConversionError(f'{path}: holds no state dict, neither bare nor under "state_dict" or "model"; {known()}')
-    return {re.sub(r'^module\.', '', str(key)): value for key, value in state.items()}, ignored
+    return loaded, {re.sub(r'^module\.', '', str(key)): value for key, value in state.items()}, ignored
 
 
 def known() -> str:
     """Name the layouts of the table."""
-    return f'the known layouts are: {"; ".join(layout.name for layout in LAYOUTS)}'
+    return f'the known layouts are: {"; ".join(layout.name for layout in LAYOUTS)}; and checkpoints of mmengine'
 
 
-def recognise(state: Dict[str, Tensor]) -> Layout:
-    """Find the layout of a state dict.
-
-    Raises:
-        ConversionError: If it has none of the known layouts.
-    """
+def recognise(state: Dict[str, Tensor]) -> Optional[Layout]:
+    """Find the layout of a state dict; None if it has none of the known ones."""
     for layout in LAYOUTS:
         if all(key in state for key in layout.has) and not any(key in state for key in layout.lacks):
             return layout
-    start = ', '.join(list(state)[:3]) or 'none'
-    raise ConversionError(f'unknown layout of {len(state)} keys (the first: {start}); {known()}')
+    return None
+
+
+def is_mmengine(checkpoint: Any) -> bool:
+    """Whether a file's content is a checkpoint that mmengine wrote."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    return isinstance(meta, dict) and 'mmengine_version' in meta and 'state_dict' in checkpoint
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a tensor, a builtin or a scalar of NumPy."""
+    builtins = (str, bytes, bool, int, float, dict, list, tuple, set, type(None))
+    return isinstance(value, (Tensor, np.generic, *builtins))
+
+
+def to_plain(value: Any) -> Any:
+    """Convert a checkpoint to tensors and builtins; other objects are left out of its dicts, lists and tuples."""
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items() if is_plain(item)}
+    if type(value) in (list, tuple):
+        return type(value)(to_plain(item) for item in value if is_plain(item))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def convert(state: Dict[str, Tensor], layout: Layout) -> Tuple[Dict[str, Tensor], List[str]]:
@@ -399,20 +429,31 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument('dst', metavar='DST', type=Path, help='file to write')
     args = parser.parse_args(argv)
     try:
-        state, ignored = load(args.src)
-        try:
-            layout = recognise(state)
-            print(f'{args.src}: {layout.name}, {len(state)} tensors')
-            if ignored:
-                print(f'{args.src}: objects left out, whose loading could run code: {", ".join(ignored)}')
-            converted, dropped = convert(state, layout)
-        except ConversionError as error:
-            raise ConversionError(f'{args.src}: {error}') from None
-        save(dict(meta=dict(converted_from=layout.name), state_dict=converted), args.dst)
+        loaded, state, ignored = load(args.src)
+        layout = recognise(state)
+        if layout is None and not is_mmengine(loaded):
+            start = ', '.join(list(state)[:3]) or 'none'
+            raise ConversionError(f'{args.src}: unknown layout of {len(state)} keys (the first: {start}); {known()}')
+        if layout is None and not ignored:
+            raise ConversionError(f'{args.src}: a checkpoint of tensors and plain values; use it as it is')
+        name = layout.name if layout else 'checkpoint of mmengine'
+        print(f'{args.src}: {name}, {len(state)} tensors')
+        if ignored:
+            print(f'{args.src}: objects left out, whose loading could run code: {", ".join(ignored)}')
+        if layout:
+            try:
+                converted, dropped = convert(state, layout)
+            except ConversionError as error:
+                raise ConversionError(f'{args.src}: {error}') from None
+            save(dict(meta=dict(converted_from=layout.name), state_dict=converted), args.dst)
+            result = f'{len(converted)} tensors; dropped: {", ".join(dropped) or "nothing"}; {layout.use}'
+        else:
+            save(to_plain(loaded), args.dst)
+            result = f'{len(state)} tensors and the training state; test it, or resume from it'
     except ConversionError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    print(f'{args.dst}: {len(converted)} tensors; dropped: {", ".join(dropped) or "nothing"}; {layout.use}')
+    print(f'{args.dst}: {result}')
     return 0
 
 

@@ -21,7 +21,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=512,  # of all processes together
+    batch_size=64,  # per GPU; 512 on 8 GPUs
     num_workers=8,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline),

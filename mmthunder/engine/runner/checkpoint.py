@@ -48,8 +48,8 @@ def safe_loading() -> Iterator[None]:
             names = ' '.join(re.findall(r'(?:GLOBAL|class) ([\w.]+)', str(error))[:1])
             raise CheckpointError(
                 f'{filename}: refused, since it is no file of PyTorch or holds objects other than tensors and plain '
-                f'values{f" ({names})" if names else ""}, whose loading can run code; if it is a public one, convert '
-                'it with tools/model_converters/convert.py'
+                f'values{f" ({names})" if names else ""}, whose loading can run code; of a checkpoint of mmengine or a '
+                'public one, tools/model_converters/convert.py keeps tensors and plain values'
             ) from None
         if isinstance(error, (OSError, ImportError)) and getattr(error, 'errno', None) != errno.EINVAL:
             raise  # no such file, no network, no storage backend: these errors say what is missing
