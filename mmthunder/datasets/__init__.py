@@ -2,9 +2,9 @@
 
 from .annotation_error import AnnotationError
 from .coco_annotations import load_coco
-from .dataset_check import DatasetReport, check_dataset
+from .dataset_check import DatasetReport, check_dataset, config_classes
 from .voc_annotations import parse_voc
-from .wrappers import base_dataset_cfgs, base_datasets
+from .wrappers import base_dataset_cfgs, base_datasets, dataset_classes
 
 __all__ = [
     'AnnotationError',
@@ -12,6 +12,8 @@ __all__ = [
     'base_dataset_cfgs',
     'base_datasets',
     'check_dataset',
+    'config_classes',
+    'dataset_classes',
     'load_coco',
     'parse_voc',
 ]

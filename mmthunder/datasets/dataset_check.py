@@ -6,7 +6,7 @@ import os.path as osp
 import reprlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import cv2
 import mmcv
@@ -21,6 +21,7 @@ from .annotation_error import AnnotationError
 from .class_list import LOADERS, compare_with_annotations, find_list_error
 from .coco_annotations import find_coco_errors, find_unused, read_coco
 from .voc_annotations import parse_voc
+from .wrappers import base_dataset_cfgs, dataset_classes
 
 
 @dataclass
@@ -81,6 +82,23 @@ def build_without_data(cfg: dict) -> Optional[BaseDataset]:
     if not (isinstance(kind, type) and issubclass(kind, BaseDataset)):
         return None
     return DATASETS.build(dict(copy.deepcopy(cfg), lazy_init=True))
+
+
+def config_classes(dataloader: Any) -> Optional[Tuple[str, ...]]:
+    """Return the class list of the data sets of a data loader, without reading their annotations.
+
+    Args:
+        dataloader (dict): Config of the data loader.
+
+    Returns:
+        tuple[str], optional: The names; None if there is no such list, or code or files that it needs are missing.
+    """
+    try:
+        bases = [build_without_data(cfg) for _, cfg in base_dataset_cfgs(dataloader['dataset'])]
+        lists = {dataset_classes(base) for base in bases}
+    except Exception:  # a test needs no training set, nor what building one needs
+        return None
+    return lists.pop() if len(lists) == 1 else None
 
 
 def _check_coco(report: DatasetReport, dataset: CocoDataset, training: bool) -> None:
@@ -200,6 +218,9 @@ def check_dataset(cfg: dict, training: bool = True, key: str = 'dataset') -> Dat
         report.is_checked = False
         return report
     error = find_list_error(classes)
+    palette = (cfg.get('metainfo') or {}).get('palette')
+    if not error and isinstance(palette, (list, tuple)) and len(palette) != len(classes):
+        error = f'metainfo.palette has {len(palette)} colors; expected {len(classes)}, one for each class'
     if error:
         report.errors.append(f'{key}: {error}')
         return report

@@ -1,6 +1,6 @@
-"""Walks through the wrappers of data sets."""
+"""Walks through the wrappers of datasets."""
 
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
@@ -40,3 +40,21 @@ def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dic
             yield key, cfg
         for name, child in inner.items():
             yield from base_dataset_cfgs(child, f'{key}.{name}')
+
+
+def dataset_classes(dataset: Dataset) -> Optional[Tuple[str, ...]]:
+    """Return the class list of a data set.
+
+    Args:
+        dataset (Dataset): A data set, possibly wrapped.
+
+    Returns:
+        tuple[str], optional: The names; None if there is no list, if the parts of the data set have different ones, as
+        for training with several tasks, or if classes are given to the model as text.
+    """
+    lists = set()
+    for base in base_datasets(dataset):
+        if not isinstance(base, BaseDataset) or getattr(base, 'return_classes', False):
+            return None
+        lists.add(tuple(base.metainfo.get('classes') or ()))
+    return lists.pop() or None if len(lists) == 1 else None

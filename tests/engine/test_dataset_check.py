@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.fileio import LocalBackend, register_backend
+from torch import nn
 
 from mmthunder.datasets import AnnotationError, base_datasets
 from mmthunder.engine import ThunderRunner
@@ -79,7 +80,7 @@ def build(loader: dict, task: str = 'train') -> torch.utils.data.DataLoader:
 def make_runner(loader: Any, task: str, evaluator: Any = None) -> ThunderRunner:
     """Make a runner that has no model, one data loader and its evaluator."""
     runner = ThunderRunner.__new__(ThunderRunner)
-    runner.cfg, runner._hooks = Config(), []
+    runner.cfg, runner._hooks, runner.model, runner._train_loop = Config(), [], nn.Identity(), None
     for other in ('train', 'val', 'test'):
         setattr(runner, f'_{other}_dataloader', loader if other == task else None)
         setattr(runner, f'_{other}_evaluator', evaluator if other == task else None)

@@ -143,7 +143,7 @@ class TestHooks:
     def test_number_of_classes_is_checked(self, tiny_cfg, build_runner):
         tiny_cfg.custom_hooks = [dict(type='EMAHook')]
         tiny_cfg.model.roi_head.bbox_head.num_classes = 5
-        with pytest.raises(AssertionError, match='num_classes'):
+        with pytest.raises(ValueError, match='num_classes'):
             build_runner(tiny_cfg).train()
 
     def test_classifiers_have_no_class_check(self, tiny_cfg, build_runner):

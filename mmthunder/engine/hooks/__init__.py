@@ -1,4 +1,5 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .dataset_meta_hook import DatasetMetaHook
 from .divergence_hook import DivergenceHook
 from .rng_state_hook import RNGStateHook
 from .strict_checkpoint_hook import StrictCheckpointHook
@@ -10,6 +11,7 @@ RandomStateHook = RNGStateHook  # former name, kept for one release
 
 __all__ = [
     'AtomicCheckpointHook',
+    'DatasetMetaHook',
     'DivergenceHook',
     'RNGStateHook',
     'StrictCheckpointHook',

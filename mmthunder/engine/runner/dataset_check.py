@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmthunder.datasets import AnnotationError, DatasetReport, base_dataset_cfgs, base_datasets, check_dataset
 
 from ..hooks.left_out_images_hook import LeftOutImagesHook
+from .class_check import check_classes
 from .image_check import check_image_files, check_options, tolerate_damage
 
 
@@ -97,6 +98,7 @@ def build_dataloader(
             check_not_empty(DATASETS.build(dict(copy.deepcopy(cfg), serialize_data=False)))
         raise
     check_not_empty(loader.dataset)
+    check_classes(runner, task, loader.dataset)
     if not isinstance(dataloader, dict):
         return loader
     changed, left_out = check_image_files(runner, task, loader, dataloader)

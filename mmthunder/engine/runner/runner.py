@@ -23,6 +23,7 @@ import mmthunder.models  # noqa: F401
 
 from ..hooks import (
     AtomicCheckpointHook,
+    DatasetMetaHook,
     DivergenceHook,
     RNGStateHook,
     StrictCheckpointHook,
@@ -42,9 +43,10 @@ class ThunderRunner(Runner):
 
     The additions do not depend on lists and dicts that a user's config may replace, such as ``custom_hooks``.
 
-    - Hooks: :class:`StrictCheckpointHook`, :class:`RNGStateHook`, :class:`WeightsOnlyCheckpointHook`,
-      :class:`DivergenceHook` and, for detectors, mmdet's ``NumClassCheckHook`` are registered unless the config has
-      them; mmengine's ``CheckpointHook`` is replaced by :class:`AtomicCheckpointHook` of the same arguments.
+    - Hooks: :class:`StrictCheckpointHook`, :class:`DatasetMetaHook`, :class:`RNGStateHook`,
+      :class:`WeightsOnlyCheckpointHook`, :class:`DivergenceHook` and, for detectors, mmdet's ``NumClassCheckHook`` are
+      registered unless the config has them; mmengine's ``CheckpointHook`` is replaced by
+      :class:`AtomicCheckpointHook` of the same arguments.
     - Checkpoints are loaded with :func:`safe_loading`.
     - Before data loaders are built, the datasets are checked: annotations, class lists, images and evaluators; see
       :func:`build_dataloader` and :func:`prepare_evaluator`. mmdet's ``CocoMetric`` is replaced by
@@ -101,7 +103,7 @@ class ThunderRunner(Runner):
         self._hooks = [
             AtomicCheckpointHook.from_hook(hook) if type(hook) is CheckpointHook else hook for hook in self._hooks
         ]
-        hook_types = [StrictCheckpointHook, RNGStateHook, DivergenceHook, WeightsOnlyCheckpointHook]
+        hook_types = [StrictCheckpointHook, DatasetMetaHook, RNGStateHook, DivergenceHook, WeightsOnlyCheckpointHook]
         if isinstance(self.model.module if is_model_wrapper(self.model) else self.model, BaseDetector):
             hook_types.append(NumClassCheckHook)
         for hook_type in hook_types:
