@@ -116,3 +116,28 @@ def test_enormous_learning_rate(cfg, build_runner):
     name = f'epoch_{runner.epoch}.pth'  # of the epoch before
     assert runner.epoch > 0 and f'/{name}; lower the learning rate' in str(error.value)
     check_checkpoints(cfg, name)
+
+
+def diverge_in_one_step(cfg: Config) -> None:
+    """The only step of the training, from a finite loss, makes weights infinite."""
+    cfg.train_dataloader.batch_size = 8
+    cfg.train_cfg.max_epochs = 1
+    cfg.param_scheduler = None
+    cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=3e38, weight_decay=100))
+
+
+def test_mmdets_hook_misses_the_last_step(cfg, build_runner):
+    """mmdet's hook looks at losses: the weights that a step has made enter the loss of the next iteration only."""
+    diverge_in_one_step(cfg)
+    cfg.runner_type = 'Runner'
+    cfg.custom_hooks = [dict(type='CheckInvalidLossHook', interval=1, priority='LOW')]
+    build_runner(cfg).train()
+    checkpoint = torch.load(f'{cfg.work_dir}/epoch_1.pth', weights_only=False)
+    assert not all(value.isfinite().all() for value in checkpoint['state_dict'].values())
+
+
+def test_the_last_step_is_checked(cfg, build_runner):
+    diverge_in_one_step(cfg)
+    with pytest.raises(FloatingPointError, match='in iteration 1; the last checkpoint is not written yet'):
+        build_runner(cfg).train()
+    assert not list(Path(cfg.work_dir).glob('*.pth'))

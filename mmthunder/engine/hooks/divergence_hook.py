@@ -1,4 +1,4 @@
-"""Stops training that has diverged, before its weights are saved."""
+"""Stop trainings that have diverged before their weights are saved."""
 
 from typing import Optional
 
@@ -10,12 +10,12 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class DivergenceHook(Hook):
-    """Stops training at the first loss or weight that is infinite or NaN.
+    """Stop training at the first loss or weight that is infinite or NaN.
 
-    mmdet's ``CheckInvalidLossHook`` looks at every 50th loss, after the checkpoint of that iteration is
-    written, and not at the weights, so that useless checkpoints can replace the good ones. This hook comes before
-    :class:`~mmengine.hooks.CheckpointHook` and looks at every iteration's losses and at the model after its
-    step: no checkpoint is written, and none removed for it, that is not finite.
+    mmdet's ``CheckInvalidLossHook`` checks losses only, by default every 50th. Even with ``interval=1`` and
+    ``priority='LOW'`` it misses weights that the last step before a checkpoint has made infinite, so that a useless
+    checkpoint can replace a good one. This hook checks the losses of every iteration and the model after its step,
+    before :class:`~mmengine.hooks.CheckpointHook` runs.
     """
 
     priority = 'LOW'  # CheckpointHook has VERY_LOW

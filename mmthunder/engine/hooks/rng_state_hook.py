@@ -1,4 +1,4 @@
-"""Random states in checkpoints, so that resuming repeats the uninterrupted run."""
+"""States of the random number generators in checkpoints, so that resuming repeats the uninterrupted run."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 def _capture() -> dict:
-    """Read the random states of Python, numpy and torch as tensors and builtins."""
+    """Return the random states of Python, NumPy and torch as tensors and builtins."""
     version, state, gauss = random.getstate()
     name, keys, pos, has_gauss, cached = np.random.get_state()
     return dict(
@@ -26,7 +26,7 @@ def _capture() -> dict:
 
 
 def _restore(states: dict) -> None:
-    """Set the random states that :func:`_capture` read."""
+    """Set the random states that :func:`_capture` returned."""
     version, state, gauss = states['python']
     random.setstate((version, tuple(state), gauss))
     name, keys, pos, has_gauss, cached = states['numpy']
@@ -38,17 +38,17 @@ def _restore(states: dict) -> None:
 
 @FUNCTIONS.register_module()
 def seed_worker(worker_id: int) -> None:
-    """Seed numpy and Python in a data worker from torch's seed of that worker.
+    """Seed NumPy and Python in a data worker with torch's seed of that worker.
 
-    mmengine gives a worker the same seed at each start, so that workers started anew for each epoch
-    repeat their augmentations. torch draws a new one for each epoch from the main process's random
-    state, which :class:`RNGStateHook` restores on resuming.
+    mmengine gives a worker the same seed at each start, so that workers that are restarted for each epoch repeat
+    their augmentations. torch draws a new seed for each epoch from the main process's random state, which
+    :class:`RNGStateHook` restores on resuming.
 
     Args:
         worker_id (int): Number of the worker; already part of torch's seed.
     """
-    # All processes of a job have the same seed; mmengine, too, tells them apart by rank. A spawned worker is in no
-    # process group, but has the launcher's environment.
+    # All processes of a job have the same seed; as in mmengine, the rank distinguishes them. A spawned worker is in no
+    # process group, but has the launcher's environment variables.
     rank = get_rank() or int(os.environ.get('RANK', 0))
     seed = (torch.initial_seed() + 1000 * rank) % 2**32
     np.random.seed(seed)
@@ -57,14 +57,14 @@ def seed_worker(worker_id: int) -> None:
 
 @HOOKS.register_module()
 class RNGStateHook(Hook):
-    """Saves the random states with each checkpoint and restores them on resuming.
+    """Save the random states with each checkpoint and restore them on resuming.
 
     With a fixed seed (``randomness=dict(seed=...)``) and one process a resumed run computes what the
     uninterrupted one does, if
 
     - training counts epochs and data workers, if any, use :func:`seed_worker` and are not persistent, or
     - training counts iterations and has data workers: mmengine then loads the skipped batches once more,
-      which brings the workers to where they were. Its OneDL fork skips them unloaded: the images are those
+      which restores the state of the workers. Its OneDL fork skips them without loading: the images are those
       of the uninterrupted run, their augmentations are not.
 
     Validation does not disturb the training's random states.
@@ -83,7 +83,7 @@ class RNGStateHook(Hook):
         checkpoint['random_state'] = self._before_val or _capture()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take the random states from a checkpoint that training resumes from."""
+        """Read the random states of the checkpoint when training is resumed."""
         states = checkpoint.pop('random_state', None)
         if runner._resume:
             self._resumed = states
@@ -94,20 +94,20 @@ class RNGStateHook(Hook):
             self._resumed = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Restore before the epoch's data workers are seeded."""
+        """Restore the states before the epoch's data workers are seeded."""
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             self._restore_resumed()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
-        """Restore after iteration-based training has advanced its data loader."""
+        """Restore the states after iteration-based training has advanced its data loader."""
         self._restore_resumed()
 
     def before_val(self, runner: Runner) -> None:
-        """Keep the training's random states."""
+        """Store the training's random states."""
         self._before_val = _capture()
 
     def after_val(self, runner: Runner) -> None:
-        """Go on with the training's random states."""
+        """Restore the training's random states."""
         if self._before_val is not None:
             _restore(self._before_val)
             self._before_val = None

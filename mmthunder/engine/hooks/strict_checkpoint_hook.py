@@ -1,4 +1,4 @@
-"""Refuses checkpoints that do not fit the model, have diverged, or cannot be resumed from."""
+"""Refuse checkpoints that do not fit the model, have diverged, or cannot be resumed from."""
 
 import re
 from typing import List, Optional
@@ -17,16 +17,16 @@ def _listing(name: str, keys: List[str]) -> str:
 
 
 def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.0) -> Optional[str]:
-    """Tell how a checkpoint differs from a model, or that its weights are infinite or NaN.
+    """Describe how a checkpoint differs from a model, or which of its weights are infinite or NaN.
 
     Args:
         model (nn.Module): The model.
         checkpoint (dict): The checkpoint, or a bare state dict.
         max_share (float): Share of the model's keys that may be missing or have other shapes; keys that
-            the model lacks are no misfit where it is above 0. Defaults to 0.
+            the model lacks are accepted if it is above 0. Defaults to 0.
 
     Returns:
-        str, optional: The difference; None if the checkpoint fits.
+        str, optional: The description; None if the checkpoint fits.
     """
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     loaded = checkpoint.get('state_dict', checkpoint)
@@ -64,27 +64,27 @@ def describe_misfit(model: nn.Module, checkpoint: dict, max_share: float = 0.0) 
 
 @HOOKS.register_module()
 class StrictCheckpointHook(Hook):
-    """Raises one clear error when a checkpoint is not of this model, or has weights that are infinite or NaN.
+    """Raise one clear error if a checkpoint is of another model, or has weights that are infinite or NaN.
 
-    mmengine loads what fits and logs the rest, so a test with the wrong file runs and reports an AP
-    of 0. Testing and resuming need every key; ``load_from``, which starts a fine-tuning, needs at least
-    half of the model's keys, so that heads with other class counts can start anew.
+    mmengine loads the keys that match and logs the others, so that a test with the wrong file reports an AP of 0.
+    Testing and resuming need every key; ``load_from``, which starts a fine-tuning, needs at least half of the model's
+    keys, so that heads with another number of classes are initialised anew.
 
-    Nor does mmengine tell when it resumes from a file without optimizer or schedulers, such as the best
-    checkpoint, and starts these anew. Resuming needs all that a training has saved.
+    mmengine also resumes from a file without optimizer or schedulers, such as the best checkpoint, and initialises
+    these anew. Here, resuming needs all that a training saves.
     """
 
     priority = 'VERY_HIGH'  # its error comes before those of hooks that load from the checkpoint, such as EMAHook
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the keys and shapes, and look for the training's state on resuming.
+        """Compare keys and shapes and, on resuming, check that the training state is there.
 
         Raises:
             ValueError: If the checkpoint does not fit the model, a weight is not finite, or training cannot go on
                 from it.
         """
         model = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # as mmengine's loader does
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):  # as mmengine does on loading
             model = model.module
         fine_tuning = runner._train_loop is not None and not isinstance(runner._train_loop, dict) and not runner._resume
         misfit = describe_misfit(model, checkpoint, 0.5 if fine_tuning else 0.0)

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 import torch
 from hypothesis import given
@@ -28,6 +31,26 @@ def test_boxes_without_area():
     boxes = torch.tensor([[5.0, 6.0, 5.0, 6.0], [5.0, 6.0, 5.0, 30.0], [5.0, 6.0, 30.0, 6.0]])
     assert AnyBoxCoder().encode(boxes, boxes).tolist() == [[0.0] * 4] * 3
     assert DeltaXYWHBBoxCoder().encode(boxes, boxes).isnan().any(1).all()
+
+
+@pytest.mark.parametrize('coder', ['AnyBoxCoder', 'DeltaXYWHBBoxCoder'])
+def test_training(tiny_cfg, build_runner, shapes, tmp_path, coder):
+    """An object that is cut off by the border of its image has no width; with mmdet's coder the weights become NaN."""
+    shutil.copytree(shapes, tmp_path / 'data')
+    path = tmp_path / 'data/annotations/train.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['bbox'] = [95.999999, 10, 20, 20]  # mmdet drops boxes that are outside, not this one
+    path.write_text(json.dumps(content))
+    tiny_cfg.train_dataloader.dataset.data_root = f'{tmp_path}/data/'
+    tiny_cfg.train_dataloader.num_workers = 0
+    tiny_cfg.train_cfg.update(max_epochs=1, val_interval=100)
+    tiny_cfg.model.roi_head.bbox_head.bbox_coder.type = coder
+    runner = build_runner(tiny_cfg)
+    if coder == 'AnyBoxCoder':
+        runner.train()
+    else:
+        with pytest.raises(FloatingPointError, match='loss_bbox'):
+            runner.train()
 
 
 COORDINATES = st.floats(-1e5, 1e5, width=32)
