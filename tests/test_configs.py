@@ -209,7 +209,7 @@ def test_released_detector(load):
 @pytest.mark.parametrize('name', ['snet49', 'snet146', 'snet146-release', 'snet535', 'detnet59'])
 def test_released_classifier(load, name):
     cfg = load(CONFIGS_ROOT / f'pretrain/{name}_8xb64-300k_in1k.py')
-    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 512
+    assert cfg.train_dataloader.batch_size == 64 and cfg.auto_scale_lr.base_batch_size == 8 * 64
     assert cfg.train_cfg.max_iters == 300000
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=4e-5)
     assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0, bias_decay_mult=0.0)

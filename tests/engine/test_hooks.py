@@ -1,4 +1,5 @@
 import copy
+import multiprocessing
 import random
 from collections import OrderedDict
 from pathlib import Path
@@ -324,7 +325,6 @@ class TestTraining:
         cfg.param_scheduler = cfg.param_scheduler[:1]
         cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2)
         cfg.log_processor.by_epoch = False
-        cfg.train_dataloader.pop('worker_init_fn')
         cfg.train_dataloader.update(num_workers=2, persistent_workers=True, sampler=dict(type='InfiniteSampler'))
         losses, runner = self.train(cfg, build_runner)
         assert len(set(losses.values())) == 6
@@ -336,6 +336,28 @@ class TestTraining:
         after, runner = self.train(cfg, build_runner)
         assert after == {i: losses[i] for i in range(2, 6)}
         assert all(torch.equal(value, weights[key]) for key, value in runner.model.state_dict().items())
+
+    @pytest.fixture
+    def restore_start_method(self):
+        """Runners set it for the whole process."""
+        method = multiprocessing.get_start_method(allow_none=True)
+        yield
+        multiprocessing.set_start_method(method, force=True)
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures('restore_start_method')
+    def test_start_methods_of_workers(self, cfg, build_runner, tmp_path):
+        """Each gives the same training: the images, their augmentations and the classes that are registered."""
+        cfg.train_cfg.update(max_epochs=2, val_interval=2)
+        cfg.train_dataloader.num_workers = cfg.val_dataloader.num_workers = 2
+        found = {}
+        for method in ('fork', 'spawn', 'forkserver'):
+            cfg.env_cfg.mp_cfg.mp_start_method = method
+            cfg.work_dir = str(tmp_path / method)
+            losses, runner = self.train(cfg, build_runner)
+            found[method] = losses, runner.message_hub.get_scalar('val/coco/bbox_mAP').current()
+            assert multiprocessing.get_start_method() == method
+        assert found['spawn'] == found['fork'] and found['forkserver'] == found['fork']
 
     def test_validation_changes_nothing(self, cfg, build_runner, tmp_path):
         cfg.train_cfg.max_epochs = 2

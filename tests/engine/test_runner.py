@@ -82,6 +82,12 @@ class TestWrapModel:
         assert isinstance(runner.wrap_model(dict(type='OtherWrapper'), nn.Linear(3, 3)), OtherWrapper)
 
 
+def test_unknown_start_method(tiny_cfg, build_runner):
+    tiny_cfg.env_cfg.mp_cfg.mp_start_method = 'thread'
+    with pytest.raises(ValueError, match=r"mp_start_method='thread': .*spawn"):
+        build_runner(tiny_cfg)
+
+
 class TestHooks:
     """What the runner adds does not depend on the lists and dicts that a user's config replaces."""
 

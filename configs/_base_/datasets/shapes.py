@@ -26,7 +26,6 @@ train_dataloader = dict(
     num_workers=1,
     # Workers start anew for each epoch, so that resuming repeats the uninterrupted run.
     persistent_workers=False,
-    worker_init_fn=dict(type='seed_worker'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,

@@ -38,9 +38,9 @@ class DivergenceHook(Hook):
         if not finite.all():
             broken = [name for name, is_finite in zip(tensors, finite.tolist()) if not is_finite]
             more = f' and {len(broken) - 3} more' if len(broken) > 3 else ''
+            last = runner.message_hub.get_info('last_ckpt')
             raise FloatingPointError(
                 f'training has diverged: {", ".join(broken[:3])}{more} infinite or NaN in iteration {runner.iter + 1}; '
-                f'the last checkpoint is {runner.message_hub.get_info("last_ckpt", "not written yet")}; lower the '
-                'learning rate (optim_wrapper.optimizer.lr), clip the gradients (optim_wrapper.clip_grad) or warm up '
-                'longer'
+                f'{f"the last checkpoint is {last}" if last else "no checkpoint has been written"}; lower the learning '
+                'rate (optim_wrapper.optimizer.lr), clip the gradients (optim_wrapper.clip_grad) or warm up longer'
             )

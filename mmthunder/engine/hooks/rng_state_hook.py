@@ -62,8 +62,8 @@ class RNGStateHook(Hook):
     With a fixed seed (``randomness=dict(seed=...)``) and one process a resumed run computes what the
     uninterrupted one does, if
 
-    - training counts epochs and data workers, if any, use :func:`seed_worker` and are not persistent, or
-    - training counts iterations and has data workers: mmengine then loads the skipped batches once more,
+    - training is epoch-based and data workers, if any, use :func:`seed_worker` and are not persistent, or
+    - training is iteration-based and has data workers: mmengine then loads the skipped batches once more,
       which restores the state of the workers. Its OneDL fork skips them without loading: the images are those
       of the uninterrupted run, their augmentations are not.
 

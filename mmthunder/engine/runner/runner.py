@@ -29,6 +29,7 @@ from ..hooks import (
     StrictCheckpointHook,
     WeightsOnlyCheckpointHook,
 )
+from ..hooks.rng_state_hook import seed_worker
 from ..optimizers import CPUAmpOptimWrapper
 from ..work_dir import latest_checkpoint
 from .checkpoint import safe_loading
@@ -87,7 +88,15 @@ class ThunderRunner(Runner):
             return super().test()
 
     def setup_env(self, env_cfg: Dict) -> None:
-        """Set up the environment, with gloo between CPU processes."""
+        """Set up the environment, with gloo between CPU processes.
+
+        Raises:
+            ValueError: If the start method of data workers does not exist.
+        """
+        method = (env_cfg.get('mp_cfg') or {}).get('mp_start_method', 'fork')
+        methods = ('fork', 'spawn', 'forkserver')  # Windows has 'spawn' alone, which mmengine then uses for each
+        if method not in methods:
+            raise ValueError(f'env_cfg.mp_cfg.mp_start_method={method!r}: expected one of {methods}')
         if self.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
             torch_dist.init_process_group('gloo')
         super().setup_env(env_cfg)
@@ -173,6 +182,14 @@ class ThunderRunner(Runner):
             if issubclass(wrapper, DistributedDataParallel):
                 model_wrapper_cfg = dict(model_wrapper_cfg, device_ids=None)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_train_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        """Build the training loop; data workers use :func:`seed_worker` unless the config has a ``worker_init_fn``."""
+        loader = self._train_dataloader
+        # Persistent workers live as long as the training, so that mmengine's own function is right for them.
+        if isinstance(loader, dict) and not loader.get('persistent_workers'):
+            loader.setdefault('worker_init_fn', dict(type=seed_worker))
+        return super().build_train_loop(loop)
 
     def build_val_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
         """Build the validation loop; raises as :func:`~.evaluator_check.prepare_evaluator` does."""
