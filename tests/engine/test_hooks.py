@@ -169,7 +169,7 @@ class TestRandomStateHook:
         assert self.draw_in_worker(5) == first
 
 
-class TestCheckpointFitHook:
+class TestStrictCheckpointHook:
     @staticmethod
     def load(state_dict: dict, kind: str = 'test', wrap: bool = True, schedulers: Optional[list] = None, **others):
         """Compare with a model of 8 keys: four fully connected layers."""
@@ -293,9 +293,17 @@ class TestTraining:
         tiny_cfg.default_hooks.checkpoint.max_keep_ckpts = -1
         return tiny_cfg
 
-    @pytest.mark.parametrize(('num_workers', 'save_best'), [(0, None), (1, 'coco/bbox_mAP')])
-    def test_resumed_is_uninterrupted(self, cfg, build_runner, tmp_path, num_workers, save_best):
+    @pytest.mark.parametrize(
+        ('num_workers', 'save_best', 'custom_hooks'),
+        [
+            (0, None, []),
+            (1, 'coco/bbox_mAP', []),
+            (0, 'coco/bbox_mAP', [dict(type='EMAHook', ema_type='ExpMomentumEMA', update_buffers=True, priority=49)]),
+        ],
+    )
+    def test_resumed_is_uninterrupted(self, cfg, build_runner, tmp_path, num_workers, save_best, custom_hooks):
         cfg.train_dataloader.num_workers = num_workers
+        cfg.custom_hooks = custom_hooks
         # Where a validation gives the best result so far, mmengine saves the last checkpoint once more.
         cfg.default_hooks.checkpoint.save_best = save_best
         losses, runner = self.train(cfg, build_runner)
@@ -336,6 +344,16 @@ class TestTraining:
         after, runner = self.train(cfg, build_runner)
         assert after == {i: losses[i] for i in range(2, 6)}
         assert all(torch.equal(value, weights[key]) for key, value in runner.model.state_dict().items())
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="--amp is mmengine's own on CUDA")
+    def test_amp(self, cfg, build_runner):
+        """With what mmdet's train.py sets for --amp; tests and other trainings are in float32."""
+        cfg.train_cfg.max_epochs = 1
+        plain, _ = self.train(cfg, build_runner)
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        losses, runner = self.train(cfg, build_runner)
+        assert losses != plain and losses == pytest.approx(plain, rel=0.1)
+        assert all(value.dtype != torch.bfloat16 for value in runner.model.state_dict().values())
 
     @pytest.fixture
     def restore_start_method(self):
@@ -435,7 +453,7 @@ class TestTraining:
         deeper.model.backbone.stage_repeats = (2, 4, 1)
         with pytest.raises(ValueError, match=r'epoch_1.pth: .* keys are missing \(backbone.stages.1.2.branch.0'):
             build_runner(deeper).test()
-        # Found in the work folder, as by `--resume` without a file.
+        # Found in the work directory, as by `--resume` without a file.
         deeper.resume, deeper.load_from = True, None
         with pytest.raises(ValueError, match='epoch_1.pth: this checkpoint is of another architecture'):
             build_runner(deeper).train()

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from mmdet.models.backbones import ResNet
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -360,8 +361,9 @@ class TestCheckpointsOfMmengine:
         original = torch.load(src, weights_only=False)
         stock.runner_type = 'mmthunder.engine.ThunderRunner'
         stock.load_from, stock.resume, stock.train_cfg.max_epochs = src, True, 3
-        with pytest.raises(CheckpointError, match='HistoryBuffer.*convert.py'):
-            build_runner(stock).train()
+        if not hasattr(mmengine_checkpoint, 'get_torch_safe_globals'):  # the OneDL fork's, which HistoryBuffer is of
+            with pytest.raises(CheckpointError, match='HistoryBuffer.*convert.py'):
+                build_runner(stock).train()
 
         assert tool.main([src, dst]) == 0
         assert 'checkpoint of mmengine' in capsys.readouterr().out

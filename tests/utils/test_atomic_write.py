@@ -166,7 +166,7 @@ def replace(path: Path) -> None:
 
 
 def test_interrupted_while_the_old_one_is_removed(old, monkeypatch):
-    """The new one is whole."""
+    """The new one is complete."""
     rmtree = shutil.rmtree
 
     def interrupted(path, **kwargs) -> None:

@@ -1,4 +1,4 @@
-"""Tells which file could not be written, on which disk, and what to do."""
+"""Readable errors of full disks and directories that cannot be written."""
 
 import errno
 import os
@@ -6,6 +6,7 @@ import os.path as osp
 import shutil
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Iterator
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -13,7 +14,7 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOT
 
 
 def _existing(path: str) -> str:
-    """Give the path itself or the nearest folder above it that exists."""
+    """Return the path itself or the nearest directory above it that exists."""
     path = osp.abspath(path)
     while not osp.exists(path):
         path = osp.dirname(path)
@@ -21,7 +22,7 @@ def _existing(path: str) -> str:
 
 
 def _mount_point(path: str) -> str:
-    """Give the folder at which the path's disk is mounted."""
+    """Return the directory at which the disk of a path is mounted."""
     path = osp.realpath(path)
     while not osp.ismount(path):
         path = osp.dirname(path)
@@ -29,51 +30,56 @@ def _mount_point(path: str) -> str:
 
 
 def _room(path: str) -> str:
-    """Describe the disk of a file."""
+    """Describe the free space on the disk of a file."""
     path = _existing(path)
     usage = shutil.disk_usage(path)
     return f'{usage.free / 2**20:.1f} MB of {usage.total / 2**20:.0f} MB are free on the disk at {_mount_point(path)}'
 
 
+def _is_within(path: str, directory: str) -> bool:
+    """Whether a path is a directory or lies in it; on Windows it can be on another drive."""
+    return Path(directory) in (Path(path), *Path(path).parents)
+
+
 def _is_unreadable(path: str, work_dir: str) -> bool:
-    """Tell whether a file below the work folder, or the folder that it is in, is there but cannot be read."""
+    """Whether a file in the work directory, or the directory that it is in, exists but cannot be read."""
     place = _existing(path)
-    return osp.commonpath([place, work_dir]) != place and not os.access(place, os.R_OK)
+    return not _is_within(work_dir, place) and not os.access(place, os.R_OK)
 
 
 @contextmanager
 def explain_disk_errors(work_dir: str) -> Iterator[None]:
-    """Make one clear error of a full disk and of a work folder that cannot be written.
+    """Context manager that raises one clear error for a full disk or a work directory that cannot be written.
 
-    Other errors pass, as those of data that cannot be read, also if the data are in the work folder.
+    Other errors pass, such as those of data that cannot be read, even if the data is in the work directory.
 
     Args:
-        work_dir (str): Folder that the run writes to.
+        work_dir (str): Directory that the run writes to.
 
     Raises:
-        OSError: The same kind of error with a message that names file, disk, free space and remedy.
+        OSError: With the same ``errno`` and a message that names the file, the disk, its free space and the remedy.
     """
     try:
         yield
     except OSError as error:
-        folder = osp.abspath(work_dir)
+        directory = osp.abspath(work_dir)
         path = osp.abspath(error.filename) if error.filename else None
         if error.errno in NO_ROOM:
-            if path is None:  # the system does not tell: of the folders that a run writes to, the one with less room
-                folders = [folder, tempfile.tempdir or folder]
-                path = min(folders, key=lambda place: shutil.disk_usage(_existing(place)).free)
+            if path is None:  # not in the error: of the directories that a run writes to, the one with less free space
+                directories = [directory, tempfile.tempdir or directory]
+                path = min(directories, key=lambda place: shutil.disk_usage(_existing(place)).free)
             message = (
-                f'{path}: cannot be written: {error.strerror}; {_room(path)}; make room, or give '
-                'another --work-dir, and go on with --resume from the last checkpoint, which is whole'
+                f'{path}: cannot be written: {error.strerror}; {_room(path)}; free some space, or give '
+                'another --work-dir, and continue with --resume from the last checkpoint, which is complete'
             )
         elif (
             error.errno in NOT_WRITABLE
             and path is not None
-            and osp.commonpath([path, folder]) in (path, folder)
-            and not _is_unreadable(path, folder)
+            and (_is_within(path, directory) or _is_within(directory, path))
+            and not _is_unreadable(path, directory)
         ):
             message = (
-                f'{path}: cannot be written: {error.strerror}; make the work folder {folder} writable, or give '
+                f'{path}: cannot be written: {error.strerror}; make the work directory {directory} writable, or give '
                 'another --work-dir'
             )
         else:
