@@ -1,10 +1,10 @@
 """The check of image files: each is decoded as the pipeline of its data set does, once and for all."""
 
+import errno
 import hashlib
 import json
 import os
 import os.path as osp
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -13,15 +13,19 @@ import cv2
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets.transforms import LoadImageFromNDArray
 from mmengine.dataset import BaseDataset
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.utils import track_iter_progress
+from tqdm import tqdm
+
+from mmthunder.utils.atomic_write import atomic_write
 
 from .transforms.loading import LoadTruncatedImageFromFile, is_cut_off, is_of_the_file
 
 # Larger data sets are checked only if the config asks for it.
 MAX_IMAGES = 50_000
 CUT_OFF = 'cut off'
+NO_SUCH_FILE = os.strerror(errno.ENOENT)
 
 
 class ImageState(NamedTuple):
@@ -74,7 +78,9 @@ def find_loader(dataset: BaseDataset) -> Optional[LoadImageFromFile]:
         LoadImageFromFile, optional: The first transform of its pipeline, if it is mmcv's or one derived from it.
     """
     first = next(iter(getattr(getattr(dataset, 'pipeline', None), 'transforms', ())), None)
-    if not isinstance(first, LoadImageFromFile) or first.file_client_args is not None:
+    if not isinstance(first, LoadImageFromFile) or isinstance(first, LoadImageFromNDArray):
+        return None
+    if first.file_client_args is not None:
         return None
     return first if (first.backend_args or dict(backend='local'))['backend'] == 'local' else None
 
@@ -99,9 +105,10 @@ def check_image(loader: LoadImageFromFile, info: dict) -> ImageState:
     except (OSError, ValueError) as error:  # ValueError of names with zero bytes
         if not is_of_the_file(error):
             raise
-        return ImageState(0, 0, getattr(error, 'strerror', None) or str(error))
-    if type(loader) is LoadImageFromFile:
-        loader = LoadTruncatedImageFromFile.like(loader)
+        problem = getattr(error, 'strerror', None) or str(error)
+        if '\\' in info['img_path'] and osp.exists(info['img_path'].replace('\\', '/')):
+            problem += ', but one with / instead of \\; write / in the annotations'
+        return ImageState(0, 0, problem)
     try:
         loaded = loader.transform(info)
     except Exception as error:  # decoders raise errors of many types
@@ -130,7 +137,8 @@ class ImageMemory:
         root = os.environ.get('MMTHUNDER_CACHE') or osp.join(
             os.environ.get('XDG_CACHE_HOME') or osp.expanduser('~/.cache'), 'mmthunder'
         )
-        key = (osp.abspath(dataset.ann_file), type(loader).__name__, loader.color_type, loader.imdecode_backend)
+        key = (osp.abspath(dataset.ann_file), repr(dataset.data_prefix), type(loader).__name__)
+        key += (loader.color_type, loader.imdecode_backend)
         key = repr((*key, cv2.__version__, mmcv.__version__))
         self.path = osp.join(root, 'images', f'{hashlib.sha1(key.encode()).hexdigest()[:16]}.json')
         try:
@@ -161,12 +169,10 @@ class ImageMemory:
             states (Mapping[str, ImageState]): The state of each path.
         """
         stamps = {path: self.stamp(path) for path in states}
-        content = {osp.abspath(path): [*stamps[path], *state] for path, state in states.items() if stamps[path]}
+        content = {path: [size, time, *state] for path, (size, time, state) in self._known.items()}
+        content.update({osp.abspath(path): [*stamps[path], *state] for path, state in states.items() if stamps[path]})
         try:
-            os.makedirs(osp.dirname(self.path), exist_ok=True)
-            with tempfile.NamedTemporaryFile('w', encoding='utf-8', dir=osp.dirname(self.path), delete=False) as file:
-                json.dump(content, file)
-            os.replace(file.name, self.path)
+            atomic_write(self.path, json.dumps(content).encode())
         except (OSError, ValueError):
             pass
 
@@ -176,9 +182,14 @@ def _decode(dataset: BaseDataset, loader: LoadImageFromFile, positions: Mapping[
     threads = min(16, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as executor:
         states = executor.map(lambda i: check_image(loader, dataset.get_data_info(i)), positions.values())
-        if positions and get_rank() == 0:
-            states = track_iter_progress((states, len(positions)))
-        return dict(zip(positions, states))
+        bar = tqdm(
+            zip(positions, states),
+            desc=f'Checking images of {dataset.ann_file}',
+            total=len(positions),
+            unit='image',
+            disable=not positions or get_rank() > 0,
+        )
+        return dict(bar)
 
 
 def check_images(dataset: BaseDataset, max_images: float = MAX_IMAGES) -> ImageReport:
@@ -210,6 +221,8 @@ def check_images(dataset: BaseDataset, max_images: float = MAX_IMAGES) -> ImageR
         return report
     first = {path: i for i, path in reversed(list(enumerate(paths)))}
     memory = ImageMemory(dataset, loader)
+    if type(loader) is LoadImageFromFile:  # as the runner does
+        loader = LoadTruncatedImageFromFile.like(loader)
     share = sorted(first)[get_rank() :: get_world_size()]
     states = {path: memory.recall(path) for path in share}
     decoded = _decode(dataset, loader, {path: first[path] for path in share if states[path] is None})

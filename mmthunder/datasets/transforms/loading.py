@@ -16,7 +16,17 @@ END_OF_IMAGE = b'\xff\xd9'
 # Markers that a length follows. Decoders skip anything else between segments, as fill bytes (0xff).
 SEGMENT = re.compile(rb'\xff[^\x00\x01\xd0-\xd7\xff]')
 # Errors that are those of one file, not of the disk or the network.
-FILE_ERRORS = (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ELOOP)
+FILE_ERRORS = (
+    None,
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
 
 
 def is_cut_off(content: bytes) -> bool:

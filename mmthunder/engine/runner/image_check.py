@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmthunder.datasets import AnnotationError, base_dataset_cfgs, base_datasets
-from mmthunder.datasets.image_files import CUT_OFF, MAX_IMAGES, check_images, find_loader
+from mmthunder.datasets.image_files import CUT_OFF, MAX_IMAGES, NO_SUCH_FILE, check_images, find_loader
 from mmthunder.datasets.transforms import LoadTruncatedImageFromFile
 
 
@@ -54,7 +54,7 @@ def check_image_files(
     bases, changed = list(base_datasets(loader.dataset)), copy.deepcopy(dataloader)
     cfgs = list(base_dataset_cfgs(changed.get('dataset'), f'{task}_dataloader.dataset'))
     left_out: Dict[str, str] = {}
-    for base, (_, cfg) in zip(bases, cfgs if len(cfgs) == len(bases) else []):
+    for base, (key, cfg) in zip(bases, cfgs if len(cfgs) == len(bases) else []):
         if not isinstance(base, BaseDataset):
             continue
         report = check_images(base, max_images)
@@ -63,6 +63,12 @@ def check_image_files(
             log(
                 f'{base.ann_file}: the images are not checked, since {report.skipped}; '
                 'see dataset_check in docs/data.md'
+            )
+        elif not report.skipped:
+            print_log(
+                f'{base.ann_file}: {len(base)} images checked, {report.num_decoded} files of them now and the others '
+                'at earlier starts',
+                logger='current',
             )
         if report.mismatches:
             raise AnnotationError(
@@ -88,6 +94,12 @@ def check_image_files(
                 f'{base.ann_file}: {len(report.positions)} of {len(base)} images are left out of training: '
                 f'{_names(damaged)}; replace the files, or remove them from the annotations'
             )
+            missing = [path for path, problem in report.unreadable.items() if problem.startswith(NO_SUCH_FILE)]
+            if len(missing) > len(base) / 2:
+                raise AnnotationError(
+                    f'{base.ann_file}: {len(missing)} of {len(base)} images are missing: {_names(missing, 3)}; correct '
+                    f'data_root and data_prefix of {key}, or put the images there'
+                )
             left_out.update(report.unreadable)
             cfg['indices'] = _remaining(base, cfg.get('indices'), report.positions)
     return (changed, left_out) if left_out else (None, {})
