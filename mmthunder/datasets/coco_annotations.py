@@ -1,8 +1,10 @@
 """Checks of COCO annotation files, whose errors name the file, the entry and the field."""
 
+import gc
 import json
 import math
 import reprlib
+from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from mmengine.fileio import get_local_path
@@ -146,6 +148,18 @@ def find_coco_errors(path: str, content: Any) -> Iterator[str]:
             yield _describe(path, 'annotations', annotations, field, bad, f'the id of one of the {section}')
 
 
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Pause Python's search for reference cycles, which takes half of the time where there are millions of objects."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_enabled:
+            gc.enable()
+
+
 def read_coco(path: str, backend_args: Optional[dict] = None) -> Any:
     """Read a COCO file.
 
@@ -161,7 +175,7 @@ def read_coco(path: str, backend_args: Optional[dict] = None) -> Any:
         FileNotFoundError: If there is no such file.
     """
     try:
-        with get_local_path(path, backend_args=backend_args) as local_path, open(local_path) as file:
+        with get_local_path(path, backend_args=backend_args) as local_path, open(local_path) as file, no_garbage():
             return json.load(file)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(

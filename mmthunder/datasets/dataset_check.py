@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 
 from .annotation_error import AnnotationError
 from .class_list import LOADERS, compare_with_annotations, find_list_error
-from .coco_annotations import find_coco_errors, find_unused, read_coco
+from .coco_annotations import find_coco_errors, find_unused, no_garbage, read_coco
 from .voc_annotations import parse_voc
 from .wrappers import base_dataset_cfgs, dataset_classes
 
@@ -101,6 +101,7 @@ def config_classes(dataloader: Any) -> Optional[Tuple[str, ...]]:
     return lists.pop() if len(lists) == 1 else None
 
 
+@no_garbage()
 def _check_coco(report: DatasetReport, dataset: CocoDataset, training: bool) -> None:
     """Check a COCO file and its class list."""
     try:

@@ -7,7 +7,7 @@ import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import mmcv
@@ -44,21 +44,23 @@ class ImageState(NamedTuple):
 
 @dataclass
 class ImageReport:
-    """What the check of a data set's images has found.
+    """What the check of a dataset's images has found.
 
     Attributes:
+        ann_file (str): Path of the dataset's annotation file or list, for messages.
         num_images (int): Number of images.
         num_decoded (int): Number of files that were decoded now; the others were remembered.
         cut_off (list[str]): Paths of files that decode in part.
         unreadable (dict[str, str]): Paths of files that do not decode, and why.
-        positions (list[int]): Positions in the data set of the images that do not decode.
+        positions (list[int]): Positions in the dataset of the images that do not decode.
         mismatches (list[str]): A line for each image whose size differs from that of its annotations so that boxes
             are outside of it.
         other_sizes (list[str]): The same for images with all boxes inside.
         skipped (str): Why the images were not checked; ``''`` if they were.
     """
 
-    num_images: int = 0
+    ann_file: str
+    num_images: int
     num_decoded: int = 0
     cut_off: List[str] = field(default_factory=list)
     unreadable: Dict[str, str] = field(default_factory=dict)
@@ -66,6 +68,70 @@ class ImageReport:
     mismatches: List[str] = field(default_factory=list)
     other_sizes: List[str] = field(default_factory=list)
     skipped: str = ''
+
+    def errors(self, training: bool, strict: bool = False, limit: Optional[int] = 10) -> List[str]:
+        """Describe what must be corrected before the dataset is used.
+
+        Args:
+            training (bool): Whether it is trained on, which is possible without files that do not decode.
+            strict (bool): Whether to train on complete files only. Defaults to False.
+            limit (int, optional): Number of files that a line names. Defaults to 10; None for all.
+
+        Returns:
+            list[str]: A line for each kind of error.
+        """
+        errors = []
+        damaged = [f'{path} ({problem})' for path, problem in self.unreadable.items()]
+        if strict:
+            damaged += [f'{path} ({CUT_OFF})' for path in self.cut_off]
+        missing = [path for path, problem in self.unreadable.items() if problem.startswith(NO_SUCH_FILE)]
+        if self.num_images < 2 * len(missing):
+            errors.append(
+                f'{self.ann_file}: {len(missing)} of {self.num_images} images are missing: {_names(missing, limit)}; '
+                'correct data_root and data_prefix of the dataset, or put the images there'
+            )
+        elif damaged and (strict or not training or len(self.positions) == self.num_images):
+            errors.append(
+                f'{self.ann_file}: {len(damaged)} of {self.num_images} images cannot be used: '
+                f'{_names(damaged, limit)}; replace the files, or remove them from the annotations'
+            )
+        if self.mismatches:
+            errors.append(
+                f'{_names(self.mismatches, 1 if limit else None)}; put back the images that were annotated, which may '
+                'have been turned or resized, or annotate these'
+            )
+        return errors
+
+    def warnings(self, training: bool, limit: Optional[int] = 10) -> List[str]:
+        """Describe what is unusual, but no error.
+
+        Args:
+            training (bool): Whether the dataset is trained on.
+            limit (int, optional): Number of files that a line names. Defaults to 10; None for all.
+
+        Returns:
+            list[str]: A line for each kind of warning.
+        """
+        warnings = []
+        if training and self.unreadable:
+            damaged = [f'{path} ({problem})' for path, problem in self.unreadable.items()]
+            warnings.append(
+                f'{self.ann_file}: {len(self.positions)} of {self.num_images} images are left out of training: '
+                f'{_names(damaged, limit)}; replace the files, or remove them from the annotations'
+            )
+        if self.cut_off:
+            warnings.append(
+                f'{self.ann_file}: {len(self.cut_off)} of {self.num_images} images are cut off and used as far as '
+                f'they go: {_names(self.cut_off, limit)}'
+            )
+        if self.other_sizes:
+            warnings.append(f'{_names(self.other_sizes, 1 if limit else None)}; all boxes are inside')
+        return warnings
+
+
+def _names(names: Sequence[str], limit: Optional[int]) -> str:
+    limit = limit or len(names)
+    return ', '.join(names[:limit]) + (f' and {len(names) - limit} more' if len(names) > limit else '')
 
 
 def find_loader(dataset: BaseDataset) -> Optional[LoadImageFromFile]:
@@ -207,7 +273,7 @@ def check_images(dataset: BaseDataset, max_images: float = MAX_IMAGES) -> ImageR
     Raises:
         OSError: If the disk fails.
     """
-    loader, report = find_loader(dataset), ImageReport(len(dataset))
+    loader, report = find_loader(dataset), ImageReport(dataset.ann_file, len(dataset))
     paths = []
     if loader is None:
         report.skipped = 'the pipeline does not begin with LoadImageFromFile from the local disk'

@@ -123,7 +123,15 @@ def test_strict(cfg, build, root, cut):
 def test_all_are_damaged(build, root):
     for path in (root / 'train').iterdir():
         path.write_bytes(b'')
-    with pytest.raises(AnnotationError, match='train.json: no image is left'):
+    with pytest.raises(AnnotationError, match='train.json: 8 of 8 images cannot be used: .*000000.jpg .an empty file'):
+        build().train()
+
+
+def test_most_are_missing(build, root):
+    """As with a wrong data_prefix; a training on the others is not what was meant."""
+    for path in list((root / 'train').iterdir())[:5]:
+        path.unlink()
+    with pytest.raises(AnnotationError, match='train.json: 5 of 8 images are missing: .*correct data_root and data_p'):
         build().train()
 
 

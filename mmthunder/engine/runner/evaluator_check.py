@@ -107,34 +107,60 @@ def _check_metric(key: str, metric: Any, task: str, reports: List[DatasetReport]
             )
 
 
+def find_evaluator_errors(task: str, evaluator: Any, reports: List[DatasetReport], cfgs: List[dict]) -> Iterator[str]:
+    """Find metrics that would compute a wrong AP.
+
+    Args:
+        task (str): ``'val'`` or ``'test'``.
+        evaluator (Evaluator, dict or list): The evaluator or its config.
+        reports (list[DatasetReport]): Reports of the data loader's datasets, without errors.
+        cfgs (list[dict]): Their configs.
+
+    Yields:
+        str: A line for each metric that reads another annotation file than the dataset, takes categories for other
+        classes, or counts images that the dataset leaves out.
+    """
+    if reports and all(report.image_ids for report in reports):
+        for key, metric in _walk_metrics(f'{task}_evaluator', evaluator):
+            try:
+                _check_metric(key, metric, task, reports, cfgs)
+            except AnnotationError as error:
+                yield str(error)
+
+
+def replace_coco_metrics(evaluator: Any) -> Any:
+    """Replace configs of mmdet's ``CocoMetric`` by those of :class:`~mmthunder.evaluation.ThunderCocoMetric`.
+
+    Args:
+        evaluator (Evaluator, dict or list): The evaluator or its config.
+
+    Returns:
+        Evaluator, dict or list: The same, with our metric; built metrics stay as they are.
+    """
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:
+        return dict(evaluator, metrics=replace_coco_metrics(evaluator['metrics']))
+    if isinstance(evaluator, (list, tuple)):
+        return list(map(_replace_coco_metric, evaluator))
+    return _replace_coco_metric(evaluator)
+
+
 def prepare_evaluator(runner: Runner, task: str) -> Any:
-    """Check an evaluator against the data sets of its data loader, and evaluate with our COCO metric.
+    """Check an evaluator against the datasets of its data loader, and evaluate with our COCO metric.
 
     Args:
         runner (Runner): The runner.
         task (str): ``'val'`` or ``'test'``.
 
     Returns:
-        Evaluator, dict or list: The runner's evaluator or its config, with
-        :class:`~mmthunder.evaluation.ThunderCocoMetric` in place of configs of mmdet's ``CocoMetric``.
+        Evaluator, dict or list: The runner's evaluator or its config; see :func:`replace_coco_metrics`.
 
     Raises:
-        AnnotationError: If a metric would compute a wrong AP: it reads another annotation file than the data set,
-            takes categories for other classes, or counts images that the data set leaves out.
+        AnnotationError: If a metric would compute a wrong AP; see :func:`find_evaluator_errors`.
     """
     dataloader, evaluator = getattr(runner, f'_{task}_dataloader'), getattr(runner, f'_{task}_evaluator')
-    if isinstance(evaluator, dict) and 'metrics' in evaluator:
-        metrics = evaluator['metrics']
-        replaced = list(map(_replace_coco_metric, metrics)) if isinstance(metrics, (list, tuple)) else metrics
-        evaluator = dict(evaluator, metrics=_replace_coco_metric(replaced))
-    elif isinstance(evaluator, (list, tuple)):
-        evaluator = list(map(_replace_coco_metric, evaluator))
-    else:
-        evaluator = _replace_coco_metric(evaluator)
+    evaluator = replace_coco_metrics(evaluator)
     reports = check_dataloader(runner, task, dataloader)
     cfgs = [cfg for _, cfg in base_dataset_cfgs(dataloader.get('dataset'))] if reports else []
-    if not reports or not all(report.image_ids for report in reports):
-        return evaluator
-    for key, metric in _walk_metrics(f'{task}_evaluator', evaluator):
-        _check_metric(key, metric, task, reports, cfgs)
+    for error in find_evaluator_errors(task, evaluator, reports, cfgs):
+        raise AnnotationError(error)
     return evaluator

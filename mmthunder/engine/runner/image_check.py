@@ -1,7 +1,6 @@
 """Checks the image files of a runner's data loaders, and does without those that are damaged."""
 
 import copy
-import functools
 import logging
 import math
 from typing import Dict, List, Optional, Sequence, Tuple, Union
@@ -13,17 +12,13 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmthunder.datasets import AnnotationError, base_dataset_cfgs, base_datasets
-from mmthunder.datasets.image_files import CUT_OFF, MAX_IMAGES, NO_SUCH_FILE, check_images, find_loader
+from mmthunder.datasets.image_files import MAX_IMAGES, check_images, find_loader
 from mmthunder.datasets.transforms import LoadTruncatedImageFromFile
 
 
 def check_options(runner: Runner) -> dict:
     """Return the options of the check, ``dataset_check`` of the config, with their defaults."""
     return {**dict(images='auto', strict=False), **(runner.cfg.get('dataset_check') or {})}
-
-
-def _names(paths: Sequence[str], count: int = 10) -> str:
-    return ', '.join(paths[:count]) + (f' and {len(paths) - count} more' if len(paths) > count else '')
 
 
 def check_image_files(
@@ -54,52 +49,28 @@ def check_image_files(
     bases, changed = list(base_datasets(loader.dataset)), copy.deepcopy(dataloader)
     cfgs = list(base_dataset_cfgs(changed.get('dataset'), f'{task}_dataloader.dataset'))
     left_out: Dict[str, str] = {}
-    for base, (key, cfg) in zip(bases, cfgs if len(cfgs) == len(bases) else []):
+    for base, (_, cfg) in zip(bases, cfgs if len(cfgs) == len(bases) else []):
         if not isinstance(base, BaseDataset):
             continue
         report = check_images(base, max_images)
-        log = functools.partial(print_log, logger='current', level=logging.WARNING)
-        if report.skipped and options['images']:
-            log(
-                f'{base.ann_file}: the images are not checked, since {report.skipped}; '
-                'see dataset_check in docs/data.md'
-            )
-        elif not report.skipped:
+        if not report.skipped:
             print_log(
                 f'{base.ann_file}: {len(base)} images checked, {report.num_decoded} files of them now and the others '
                 'at earlier starts',
                 logger='current',
             )
-        if report.mismatches:
-            raise AnnotationError(
-                f'{report.mismatches[0]} (and {len(report.mismatches) - 1} other images); put back the images that '
-                'were annotated, which may have been turned or resized, or annotate these'
+        elif options['images']:
+            print_log(
+                f'{base.ann_file}: the images are not checked, since {report.skipped}; see dataset_check in '
+                'docs/data.md',
+                logger='current',
+                level=logging.WARNING,
             )
-        if report.other_sizes:
-            log(f'{report.other_sizes[0]} (and {len(report.other_sizes) - 1} other images); all boxes are inside')
-        damaged = [f'{path} ({reason})' for path, reason in report.unreadable.items()]
-        damaged += [f'{path} ({CUT_OFF})' for path in report.cut_off] if options['strict'] else []
-        if damaged and (task != 'train' or options['strict']):
-            raise AnnotationError(
-                f'{base.ann_file}: {len(damaged)} of {len(base)} images cannot be used: {_names(damaged)}; replace '
-                'the files, or remove them from the annotations'
-            )
-        if report.cut_off:
-            log(
-                f'{base.ann_file}: {len(report.cut_off)} of {len(base)} images are cut off and used as far as they '
-                f'go: {_names(report.cut_off)}'
-            )
+        for error in report.errors(task == 'train', options['strict']):
+            raise AnnotationError(error)
+        for warning in report.warnings(task == 'train'):
+            print_log(warning, logger='current', level=logging.WARNING)
         if report.positions:
-            log(
-                f'{base.ann_file}: {len(report.positions)} of {len(base)} images are left out of training: '
-                f'{_names(damaged)}; replace the files, or remove them from the annotations'
-            )
-            missing = [path for path, problem in report.unreadable.items() if problem.startswith(NO_SUCH_FILE)]
-            if len(missing) > len(base) / 2:
-                raise AnnotationError(
-                    f'{base.ann_file}: {len(missing)} of {len(base)} images are missing: {_names(missing, 3)}; correct '
-                    f'data_root and data_prefix of {key}, or put the images there'
-                )
             left_out.update(report.unreadable)
             cfg['indices'] = _remaining(base, cfg.get('indices'), report.positions)
     return (changed, left_out) if left_out else (None, {})
@@ -130,8 +101,6 @@ def _remaining(dataset: BaseDataset, indices: Union[int, Sequence[int], None], p
     """Remove positions of a data set from its ``indices``."""
     left_out = set(positions)
     remaining = [i for i in range(len(dataset)) if i not in left_out]
-    if not remaining:
-        raise AnnotationError(f'{dataset.ann_file}: no image is left, since none can be decoded')
     if isinstance(indices, int) and indices < 0:  # the last ones
         return [i - len(dataset) for i in remaining]
     return [indices[i] for i in remaining] if isinstance(indices, Sequence) else remaining
