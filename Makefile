@@ -1,5 +1,6 @@
-# make train: environment, data, training, test and pictures.   make test: environment and test suite.
-# make test-older, make test-onedl, make test-py312: the test suite with other versions, in an environment of its own.
+# make train: environment, data, training, test and pictures.   make test: environment and tests.
+# make test-all: with the slow tests. make test-older, test-onedl, test-py312: the same with other versions, in an
+# environment of their own.
 CONFIG := configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py
 WORK_DIR := work_dirs/thundernet_snet49_1xb8-5e_shapes
 PICTURES := pictures
@@ -8,11 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # mmcv is built without CUDA here; the README says how to use a GPU.
 export CUDA_VISIBLE_DEVICES :=
 
-# What decides which features and boxes a ThunderNet has.
-MUTATED := $(addprefix mmthunder/models/,layers/ps_roi_align.py layers/spatial_attention.py necks/cem.py \
-	dense_heads/light_rpn_head.py roi_heads/ps_roi_extractor.py)
-
-.PHONY: env train test lint coverage mutation
+.PHONY: env train test test-all lint coverage mutation
 
 env:
 	@bash tools/setup_env.sh
@@ -34,9 +31,12 @@ train: env
 test: env
 	@python -m pytest
 
+test-all: env
+	@python -m pytest -m 'not stress'
+
 test-%:
 	@bash tools/setup_env.sh $*
-	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest
+	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest -m 'not stress'
 
 lint: env
 	@ruff check .
@@ -44,9 +44,14 @@ lint: env
 
 # The test suite with the share of lines that it runs; fails below the share that pyproject.toml asks for.
 coverage: env
-	@python -m pytest --cov --cov-report=term
+	@python -m pytest -m 'not stress' --cov --cov-report=term
 
-# Which changes of the code no test notices.
+# Which changes of the code no test notices; takes hours, goes on where it was interrupted.
+SESSION := $(CURDIR)/work_dirs/mutation.sqlite
 mutation: env
-	@python -m pip install -q -c requirements/constraints.txt -r requirements/mutation.txt
-	@OMP_NUM_THREADS=1 python tools/misc/mutation.py $(MUTATED)
+	@python -m pip install -q -c requirements/constraints.txt cosmic-ray
+	@test -f $(SESSION) || { rm -rf work_dirs/mutation && git clone -q . work_dirs/mutation && cd work_dirs/mutation && \
+		cosmic-ray init tests/cosmic_ray.toml $(SESSION) && cr-filter-operators $(SESSION) tests/cosmic_ray.toml; }
+	@cd work_dirs/mutation && git checkout -q . && \
+		PYTHONPATH=$$PWD OMP_NUM_THREADS=1 cosmic-ray exec tests/cosmic_ray.toml $(SESSION)
+	@cr-report --surviving-only --show-diff $(SESSION)

@@ -36,6 +36,15 @@ settings.register_profile('thorough', settings.get_profile('few'), max_examples=
 settings.load_profile('few')
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--kills', type=int, default=10, help='kills of the stress test')
+
+
+@pytest.fixture(scope='session')
+def kills(pytestconfig: pytest.Config) -> int:
+    return pytestconfig.getoption('kills')
+
+
 @pytest.fixture(autouse=True)
 def fresh_state() -> None:
     """Quiet logging, mmdet's registries, fixed seeds, and no hub or visualizer of an earlier test."""

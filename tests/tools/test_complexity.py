@@ -198,15 +198,14 @@ def test_command_with_wrong_config(repo, tool, tmp_path, capsys):
         assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_command(repo, tool, tmp_path, capsys):
+def test_command(repo, tool, table_cells, tmp_path, capsys):
     names = ['thundernet_snet49_1xb8-2e_shapes', 'thundernet_snet49_no-sam_1xb8-2e_shapes']
     configs = [str(repo / f'configs/thundernet/ablations/shapes/{name}.py') for name in names]
     tool.main([*configs, '--size', '64', '96', '--csv', str(tmp_path / 'out.csv')])
-    lines = capsys.readouterr().out.splitlines()
+    cells = table_cells(capsys.readouterr().out)
     with (tmp_path / 'out.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
-    assert lines[0] == f'| {" | ".join(rows[0])} |' and set(lines[1]) == set('| -')
-    assert lines[2:] == [f'| {" | ".join(row.values())} |' for row in rows]
+    assert cells == [[*rows[0]], *([*row.values()] for row in rows)]
     full, nosam = rows
     assert [full['config'], nosam['config']] == names
     assert (full['px'], full['proposals']) == (nosam['px'], nosam['proposals']) == ('96x64', '200')

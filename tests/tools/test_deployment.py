@@ -32,7 +32,7 @@ def config(tiny_cfg: Config, tmp_path):
     return tmp_path / 'tiny.json'
 
 
-def test_tools(tool, load_tool, config, tmp_path, capsys):
+def test_tools(tool, load_tool, config, table_cells, tmp_path, capsys):
     model, quantized = tmp_path / 'tiny.onnx', tmp_path / 'tiny_int8.onnx'
     assert tool('export_onnx', config, '--output', model, '--threads', 1, '--count', 2) == 0
     printed = capsys.readouterr()
@@ -54,9 +54,9 @@ def test_tools(tool, load_tool, config, tmp_path, capsys):
         )
         == 0
     )
-    rows = [line.split(' | ') for line in capsys.readouterr().out.split('\n') if line.startswith('| ')]
-    assert [row[0].split(',')[0] for row in rows[2:]] == ['| PyTorch', '| PyTorch', f'| {model}', f'| {quantized}']
-    assert rows[4][4] == '0'
+    _, *rows = table_cells(capsys.readouterr().out)
+    assert [row[0].split(',')[0] for row in rows] == ['PyTorch', 'PyTorch', str(model), str(quantized)]
+    assert rows[2][4] == '0'
     benchmark_latency = load_tool('analysis_tools/benchmark_latency.py')
     calls = benchmark_latency.file_calls([str(model), str(quantized)], ['onnxruntime'], 1, (64, 64), 1)
     assert list(calls) == [('tiny.onnx', 'onnxruntime'), ('tiny_int8.onnx', 'onnxruntime')]
@@ -65,7 +65,7 @@ def test_tools(tool, load_tool, config, tmp_path, capsys):
 
 
 @pytest.fixture
-def compare_truth(tool, load_tool, tmp_path, monkeypatch, capsys):
+def compare_truth(tool, load_tool, table_cells, tmp_path, monkeypatch, capsys):
     """A function that compares a detector which finds what is annotated with itself; returns the rows of its table."""
 
     def compare(cfg: Config, *args) -> list:
@@ -83,14 +83,14 @@ def compare_truth(tool, load_tool, tmp_path, monkeypatch, capsys):
         cfg.dump(tmp_path / 'tiny.json')
         torch.save(load_detector(cfg).state_dict(), tmp_path / 'tiny.pth')
         assert tool('compare_backends', tmp_path / 'tiny.json', tmp_path / 'tiny.pth', *args) == 0
-        return [line.split(' | ')[1:] for line in capsys.readouterr().out.split('\n') if line.startswith('| ')]
+        return [row[1:] for row in table_cells(capsys.readouterr().out)]
 
     return compare
 
 
 def test_limit(tiny_cfg, compare_truth):
     """The images that are left out do not lower the AP."""
-    header, _, *rows = compare_truth(tiny_cfg, '--limit', 1)
+    header, *rows = compare_truth(tiny_cfg, '--limit', 1)
     assert header[:2] == ['coco/bbox_mAP', 'coco/bbox_mAP_50']
     assert [row[:2] for row in rows] == [['1.000', '1.000']] * 2
 
@@ -111,7 +111,7 @@ def test_voc(tiny_cfg, compare_truth, repo, tmp_path):
             f'<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>40</xmax>'
             '<ymax>30</ymax></bndbox></object></annotation>'
         )
-    header, _, *rows = compare_truth(tiny_cfg)
+    header, *rows = compare_truth(tiny_cfg)
     assert header[:2] == ['pascal_voc/mAP', 'pascal_voc/AP50']
     assert [row[:3] for row in rows] == [['1.000', '1.000', '4']] * 2
 

@@ -31,14 +31,19 @@ def test_search(tool, monkeypatch, target, nearest):
     assert len(counted) < len(candidates)
 
 
-def test_command_finds_the_width_of_a_config(repo, tool, capsys):
+def test_command_finds_the_width_of_a_config(repo, tool, table_cells, capsys):
     """The width in the file is the one that the search finds."""
     config = repo / 'configs/thundernet/ablations/thundernet_snet49-conv5-1024_4xb16-375k_coco.py'
     tool.main([str(config), '--like', str(repo / 'configs/thundernet/thundernet_snet49_4xb16-375k_coco.py')])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == 'to meet: 51.2 MMACs'
+    output = capsys.readouterr().out
+    assert output.splitlines()[0] == 'to meet: 51.2 MMACs'
     stages = tuple(Config.fromfile(config).model.backbone.stage_channels)
-    assert lines[4] == f'| thundernet_snet49-conv5-1024_4xb16-375k_coco | stage_channels={stages} | 51.1 | -0.20% |'
+    assert table_cells(output)[1] == [
+        'thundernet_snet49-conv5-1024_4xb16-375k_coco',
+        f'stage_channels={stages}',
+        '51.1',
+        '-0.20%',
+    ]
 
 
 def test_missing_config(repo, tool, capsys):

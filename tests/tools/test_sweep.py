@@ -292,13 +292,7 @@ def test_interrupted(repo, make_runs, tmp_path):
     assert alive.read_text() == count
 
 
-def cells(table: str) -> List[List[str]]:
-    """The cells of a table in Markdown, without the line below its head."""
-    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()]
-    return rows[:1] + rows[2:]
-
-
-def test_collect(sweep, make_runs, tmp_path):
+def test_collect(sweep, make_runs, table_cells, tmp_path):
     runs = make_runs(['first', 'second', 'third'], [0, 1, 2])
     for run, ap in zip(runs, (0.5, 0.6, 0.7)):
         train_at_once(run, ap)
@@ -308,7 +302,7 @@ def test_collect(sweep, make_runs, tmp_path):
     (out / 'benchmark_latency.csv').write_text('model,median_ms,p10_ms,p90_ms\nfirst,12.34,1,2\nsecond,20,1,2\n')
     (out / 'complexity.csv').write_text('config,px,total MMACs,total Mparams\nfirst,64x64,250.04,1.149\n')
     text = sweep.collect(runs, out)
-    assert cells(text) == [
+    assert table_cells(text) == [
         ['config', 'seeds', 'AP', 'AP50', 'training (min)', 'MMACs', 'params (M)', 'latency (ms)'],
         ['first', '3', '0.600 ± 0.100', '0.800 ± 0.100', '3.5 ± 0.0', '250.0', '1.15', '12.3'],
         ['second', '1 of 3', '0.250', '0.450', '3.5', '-', '-', '20.0'],

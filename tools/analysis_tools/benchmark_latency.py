@@ -17,18 +17,17 @@ which is measured in each round too, over the time of the model.
 """
 
 import argparse
-import csv
 import importlib
 import logging
 import platform
-import statistics
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 from arguments import at_least
 from baselines import MMDET, TORCHVISION, build_mmdet, build_torchvision
@@ -40,7 +39,7 @@ from mmengine.utils import ProgressBar
 from mmthunder.apis import load_detector, set_score_thr
 from mmthunder.runtime.sessions import ONNX_BACKENDS, open_session
 
-PEERS = (*TORCHVISION, *MMDET)
+BASELINES = (*TORCHVISION, *MMDET)
 GEMM_SIDE = 1024
 
 
@@ -105,76 +104,54 @@ def file_calls(
     return calls
 
 
-def time_rounds(calls: Dict[str, Callable[[], object]], rounds: int, warmup: int) -> Dict[str, List[float]]:
+def time_rounds(calls: Mapping[Hashable, Callable[[], object]], rounds: int, warmup: int) -> pd.DataFrame:
     """Time the calls, each once a round.
 
     Args:
-        calls (dict[str, Callable]): The calls by name.
+        calls (Mapping[Hashable, Callable]): The calls by name.
         rounds (int): Rounds that count.
         warmup (int): Rounds before them.
 
     Returns:
-        dict[str, list[float]]: Milliseconds of each call in each round.
+        pd.DataFrame: Milliseconds, with a row for each round and a column for each call.
     """
-    times: Dict[str, List[float]] = {name: [] for name in calls}
+    times: Dict[Hashable, List[float]] = {name: [] for name in calls}
     bar = ProgressBar(rounds + warmup)
-    for number in range(rounds + warmup):
+    for _ in range(rounds + warmup):
         for name, call in calls.items():
             start = time.perf_counter()
             call()
-            elapsed = (time.perf_counter() - start) * 1000
-            if number >= warmup:
-                times[name].append(elapsed)
+            times[name].append((time.perf_counter() - start) * 1000)
         bar.update()
     print()
-    return times
+    return pd.DataFrame(times)[warmup:]
 
 
-def markdown(
-    times: Dict[str, List[float]], references: Sequence[str], extra: Optional[Dict[str, Dict[str, str]]] = None
-) -> str:
+def summarise(
+    times: pd.DataFrame, references: Sequence[str], extra: Optional[Dict[str, Dict[str, str]]] = None
+) -> pd.DataFrame:
     """Tabulate medians, the spread from the 10th to the 90th percentile, and ratios.
 
     Args:
-        times (dict[str, list[float]]): Milliseconds of each model in each round.
+        times (pd.DataFrame): Milliseconds, with a row for each round and a column for each model.
         references (Sequence[str]): Models to give ratios to.
         extra (dict[str, dict[str, str]], optional): More columns: by their heads, entries by model.
             Defaults to None.
 
     Returns:
-        str: The table.
+        pd.DataFrame: A row of text for each model. A ratio is the median of the rounds' ratios.
     """
-    extra = extra or {}
-    head = ['model', 'median ms', 'p10-p90 ms', *(f'ratio to {name}' for name in references), *extra]
-    lines = [' | '.join(head), ' | '.join('---' for _ in head)]
-    for name, values in times.items():
-        low, high = np.percentile(values, (10, 90))
-        lines.append(
-            ' | '.join(
-                [
-                    name,
-                    f'{statistics.median(values):.1f}',
-                    f'{low:.1f}-{high:.1f}',
-                    *(f'{median_ratio(values, times[reference]):.2f}x' for reference in references),
-                    *(column.get(name, '') for column in extra.values()),
-                ]
-            )
-        )
-    return '\n'.join(f'| {line} |' for line in lines)
-
-
-def median_ratio(values: Sequence[float], reference: Sequence[float]) -> float:
-    """Give the median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(values, reference))
-
-
-def write_csv(times: Dict[Tuple[str, str], List[float]], path: str) -> None:
-    """Write median, 10th and 90th percentile of each model in each backend."""
-    with open(path, 'w', newline='') as f:
-        writer = csv.writer(f)
-        writer.writerow(['model', 'backend', 'median_ms', 'p10_ms', 'p90_ms'])
-        for (name, backend), values in times.items():
-            writer.writerow([name, backend, *(round(float(value), 2) for value in np.percentile(values, (50, 10, 90)))])
+    low, median, high = times.quantile([0.1, 0.5, 0.9]).to_numpy()
+    table = {
+        'model': times.columns,
+        'median ms': [f'{value:.1f}' for value in median],
+        'p10-p90 ms': [f'{start:.1f}-{end:.1f}' for start, end in zip(low, high)],
+    }
+    for name in references:
+        table[f'ratio to {name}'] = [f'{ratio:.2f}x' for ratio in times.div(times[name], axis=0).median()]
+    for head, entries in (extra or {}).items():
+        table[head] = [entries.get(name, '') for name in times.columns]
+    return pd.DataFrame(table)
 
 
 def main() -> None:
@@ -196,10 +173,10 @@ def main() -> None:
     parser.add_argument(
         '--baselines',
         nargs='*',
-        choices=PEERS,
+        choices=BASELINES,
         default=TORCHVISION,
-        metavar='PEER',
-        help=f'detectors to time beside them: {", ".join(PEERS)}',
+        metavar='NAME',
+        help=f'detectors to time beside them: {", ".join(BASELINES)}',
     )
     parser.add_argument(
         '--files',
@@ -289,30 +266,28 @@ def main() -> None:
     threshold = 'own score thresholds' if args.score_thr is None else f'score threshold {args.score_thr}'
     pixels = ', '.join(f'{width}x{height}' for height, width in images)
     versions = package_versions(['torch', 'torchvision', 'mmdet', *exported])
-    peak = 2e-6 * GEMM_SIDE**3 / statistics.median(gemm)
+    peak = 2e-6 * GEMM_SIDE**3 / gemm.median()
     print(
         f'{cpu_name()}; {versions}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
         f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
         f'{peak:.0f} GFLOP/s'
     )
+    times.columns = pd.MultiIndex.from_tuples(times.columns, names=['model', 'backend'])
     for backend in args.backends:
-        of_backend = {name: times[name, backend] for name in names if (name, backend) in times}
+        of_backend = times.xs(backend, axis=1, level='backend').reindex(columns=names).dropna(axis=1)
         shown = [name for name in references if name in of_backend]
         extra = {}
         if exported:
             extra['MMACs'] = {name: f'{macs[name] / 1e6:.0f}' for name in macs}
-            extra['share of the peak'] = {
-                name: f'{median_ratio(gemm, values) * macs[name] / GEMM_SIDE**3:.0%}'
-                for name, values in of_backend.items()
-                if name in macs
-            }
+            shares = {name: (gemm / of_backend[name]).median() * macs[name] / GEMM_SIDE**3 for name in macs}
+            extra['share of the peak'] = {name: f'{share:.0%}' for name, share in shares.items()}
         if backend == 'onnxruntime' and 'openvino' in args.backends:
-            extra['ratio to OpenVINO'] = {
-                name: f'{median_ratio(values, times[name, "openvino"]):.2f}x' for name, values in of_backend.items()
-            }
-        print(f'\n{backend}\n\n{markdown(of_backend, shown, extra)}')
+            ratios = (of_backend / times.xs('openvino', axis=1, level='backend')).median()
+            extra['ratio to OpenVINO'] = {name: f'{ratios[name]:.2f}x' for name in of_backend}
+        print(f'\n{backend}\n\n{summarise(of_backend, shown, extra).to_markdown(index=False, disable_numparse=True)}')
     if args.csv:
-        write_csv(times, args.csv)
+        percentiles = times.quantile([0.5, 0.1, 0.9]).T.round(2).set_axis(['median_ms', 'p10_ms', 'p90_ms'], axis=1)
+        percentiles.reset_index().to_csv(args.csv, index=False)
 
 
 if __name__ == '__main__':

@@ -9,11 +9,11 @@ set is read and the weights are random.
 """
 
 import argparse
-import csv
 import logging
 from pathlib import Path
 from typing import Any, Counter, Dict, List, Optional, Tuple
 
+import pandas as pd
 import torch
 from arguments import at_least
 from mmdet.registry import MODELS
@@ -186,8 +186,8 @@ def detector_complexity(cfg: Config, size: Optional[Tuple[int, int]] = None) -> 
     return counts
 
 
-def table(cfgs: List[Config], size: Optional[Tuple[int, int]] = None) -> List[List[str]]:
-    """Count the configs' detectors and arrange the counts as rows, the head first.
+def table(cfgs: List[Config], size: Optional[Tuple[int, int]] = None) -> pd.DataFrame:
+    """Count the configs' detectors and arrange the counts in a table.
 
     Args:
         cfgs (list[Config]): The configs.
@@ -195,29 +195,24 @@ def table(cfgs: List[Config], size: Optional[Tuple[int, int]] = None) -> List[Li
             configs' test sizes.
 
     Returns:
-        list[list[str]]: A row for each config; parts that a detector lacks are 0.
+        pd.DataFrame: A row for each config, with counts as text; parts that a detector lacks are 0.
     """
     parts = [*PARTS, 'total']
-    rows = [['config', 'px', 'proposals', *(f'{part} {unit}' for unit in ('MMACs', 'Mparams') for part in parts)]]
+    rows = []
     for cfg in cfgs:
         height, width = size or image_size(cfg)
         counts = detector_complexity(cfg, (height, width))
         macs, params = zip(*(counts.get(part, (0, 0)) for part in parts))
         rows.append(
-            [
-                Path(cfg.filename).stem,
-                f'{width}x{height}',
-                str(cfg.model.test_cfg.rpn.max_per_img),
-                *(f'{value / 1e6:.1f}' for value in macs),
-                *(f'{value / 1e6:.3f}' for value in params),
-            ]
+            {
+                'config': Path(cfg.filename).stem,
+                'px': f'{width}x{height}',
+                'proposals': str(cfg.model.test_cfg.rpn.max_per_img),
+                **{f'{part} MMACs': f'{value / 1e6:.1f}' for part, value in zip(parts, macs)},
+                **{f'{part} Mparams': f'{value / 1e6:.3f}' for part, value in zip(parts, params)},
+            }
         )
-    return rows
-
-
-def markdown(rows: List[List[str]]) -> str:
-    """Format rows as a Markdown table; the first row is its head."""
-    return '\n'.join(f'| {" | ".join(row)} |' for row in [rows[0], ['---'] * len(rows[0]), *rows[1:]])
+    return pd.DataFrame(rows)
 
 
 def main(args: Optional[List[str]] = None) -> None:
@@ -240,10 +235,9 @@ def main(args: Optional[List[str]] = None) -> None:
         rows = table([Config.fromfile(config) for config in options.configs], size)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    print(markdown(rows))
+    print(rows.to_markdown(index=False, disable_numparse=True))
     if options.csv:
-        with options.csv.open('w', newline='') as file:
-            csv.writer(file).writerows(rows)
+        rows.to_csv(options.csv, index=False)
 
 
 if __name__ == '__main__':

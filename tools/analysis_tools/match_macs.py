@@ -14,7 +14,8 @@ import logging
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from complexity import classifier_macs, markdown
+import pandas as pd
+from complexity import classifier_macs
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
@@ -82,12 +83,13 @@ def main(args: Optional[List[str]] = None) -> None:
         backbones = {config: backbone_of(config) for config in options.configs}
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    rows = [['config', 'backbone', 'MMACs', 'difference']]
+    rows = []
     for config, backbone in backbones.items():
         for width, count in search(backbone, macs, widths(backbone)):
             text = ', '.join(f'{name}={value}' for name, value in width.items())
             rows.append([Path(config).stem, text, f'{count / 1e6:.1f}', f'{count / macs - 1:+.2%}'])
-    print(f'to meet: {macs / 1e6:.1f} MMACs\n\n{markdown(rows)}')
+    table = pd.DataFrame(rows, columns=['config', 'backbone', 'MMACs', 'difference'])
+    print(f'to meet: {macs / 1e6:.1f} MMACs\n\n{table.to_markdown(index=False, disable_numparse=True)}')
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import DATASETS
@@ -79,18 +80,18 @@ def compare(args: argparse.Namespace) -> None:
         f'\n{Path(args.config).stem}, {count} images of {cfg.test_dataloader.dataset.ann_file}; detections of score '
         f'>= 0.05 of both sides, compared with "{reference}"\n'
     )
-    header = ['', *keys, 'detections', 'without partner', 'largest box difference, px', 'largest score difference']
-    print(f'| {" | ".join(header)} |\n|{" --- |" * len(header)}')
-    for name, agreement in agreements.items():
-        row = [
-            name,
-            *(f'{scores[name].get(key, math.nan):.3f}' for key in keys),
-            agreement.detections,
-            agreement.unmatched,
-            f'{agreement.box_error:.4f}',
-            f'{agreement.score_error:.1e}',
-        ]
-        print(f'| {" | ".join(map(str, row))} |')
+    table = pd.DataFrame(
+        {
+            '': name,
+            **{key: f'{scores[name].get(key, math.nan):.3f}' for key in keys},
+            'detections': str(agreement.detections),
+            'without partner': str(agreement.unmatched),
+            'largest box difference, px': f'{agreement.box_error:.4f}',
+            'largest score difference': f'{agreement.score_error:.1e}',
+        }
+        for name, agreement in agreements.items()
+    )
+    print(table.to_markdown(index=False, disable_numparse=True))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

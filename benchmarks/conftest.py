@@ -1,0 +1,54 @@
+"""What the benchmarks share: the config, the detector, and how a call is measured."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Callable, Iterator
+
+import memray
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from pytest_benchmark.fixture import BenchmarkFixture
+
+REPO = Path(__file__).resolve().parents[1]
+# What loads, exports and calls detectors is shared with tools/analysis_tools/benchmark_latency.py.
+sys.path.append(str(REPO / 'tools/analysis_tools'))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the benchmarks."""
+    default = str(REPO / 'configs/thundernet/snet49_coco.py')
+    parser.addoption('--config', default=default, help='config of the detector')
+    parser.addoption('--threads', type=int, default=1, help='threads of torch')
+
+
+@pytest.fixture
+def config(request: pytest.FixtureRequest) -> str:
+    """Path of the detector's config."""
+    return request.config.getoption('config')
+
+
+@pytest.fixture(autouse=True)
+def fresh_state(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fixed seed, number of threads, and no logging of what is below an error."""
+    torch.manual_seed(0)
+    torch.set_num_threads(request.config.getoption('threads'))
+    init_default_scope('mmdet')
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def measure(benchmark: BenchmarkFixture, tmp_path: Path) -> Callable[[Callable[[], object]], None]:
+    """A function that times a call, and then records the most memory that it allocates at a time."""
+
+    def measure(call: Callable[[], object]) -> None:
+        benchmark(call)
+        with memray.Tracker(tmp_path / 'memray.bin'):
+            call()
+        peak = memray.FileReader(tmp_path / 'memray.bin').metadata.peak_memory
+        benchmark.extra_info['peak_mb'] = round(peak / 1e6, 1)
+
+    return measure
