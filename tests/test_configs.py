@@ -1,4 +1,11 @@
 import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,12 +24,15 @@ from torch import nn
 
 CONFIGS_ROOT = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = sorted(path for path in CONFIGS_ROOT.rglob('*.py') if '_base_' not in path.parts)
-# Short names, each of which inherits the config of a long one.
-ALIASES = [
-    CONFIGS_ROOT / f'thundernet/{name}.py' for name in ('snet49_coco', 'snet146_coco', 'snet49_shapes', 'snet49_bccd')
-]
+# Short names, each of which inherits the config of a full name.
+ALIASES = {
+    'snet49_coco': 'thundernet_snet49_4xb16-375k_coco',
+    'snet146_coco': 'thundernet_snet146_4xb16-375k_coco',
+    'snet49_shapes': 'thundernet_snet49_1xb8-5e_shapes',
+    'snet49_bccd': 'thundernet_snet49_1xb8-80e_bccd',
+}
 CLASSIFIERS = [path for path in CONFIGS if path.parent.name == 'pretrain']
-DETECTORS = [path for path in CONFIGS if path not in CLASSIFIERS + ALIASES]
+DETECTORS = [path for path in CONFIGS if path not in CLASSIFIERS and path.stem not in ALIASES]
 PAPER = [
     f'thundernet_{backbone}_4xb16-{training}'
     for backbone in ('snet49', 'snet146', 'snet535')
@@ -57,14 +67,112 @@ def tensors(value) -> list:
     return [tensor for child in children for tensor in tensors(child)]
 
 
-def test_names():
-    """mmengine names a run's folder after the config's file, so the names are unique, mmdet's included."""
+def test_names_are_unique():
+    """mmengine names a run's directory after the config's file; mmdet's own names are taken, too."""
     assert len(CONFIGS) >= 8
     names = Counter(path.stem for path in CONFIGS)
     assert [name for name, count in names.items() if count > 1] == []
     mmdet_names = {path.stem for path in (Path(mmdet.__file__).parent / '.mim/configs').rglob('*.py')}
     assert len(mmdet_names) > 100
     assert sorted(set(names) & mmdet_names) == []
+
+
+def epochs(cfg: Config) -> float:
+    """Passes over the training images, of which the data sets of iteration-based schedules have these numbers."""
+    dataset, times = cfg.train_dataloader.dataset, 1
+    if dataset.type == 'RepeatDataset':
+        dataset, times = dataset.dataset, dataset.times
+    if 'max_epochs' in cfg.train_cfg:
+        return cfg.train_cfg.max_epochs * times
+    num_images = dict(VOCDataset=5011 + 11540, CocoDataset=dataset.get('indices') or 117266)
+    dataset = dataset.get('datasets', [dataset])[0]
+    return cfg.train_cfg.max_iters * cfg.auto_scale_lr.base_batch_size / num_images[dataset.type]
+
+
+@pytest.mark.parametrize('path', DETECTORS + CLASSIFIERS, ids=lambda path: path.stem)
+def test_name_says_how_it_is_trained(load, path):
+    """As mmdet's: model, GPUs x images per GPU, input size where it is not the usual one, schedule, data set."""
+    cfg = load(path)
+    name = re.fullmatch(
+        r'(?P<model>[a-z0-9-]+)(_[a-z0-9-]+)*_(?P<gpus>\d+)xb(?P<batch>\d+)-((?P<px>\d+)px-)?'
+        r'(?P<length>\d+(k5)?)(?P<unit>k|e|iter)?_(?P<data>[a-z0-9-]+)',
+        path.stem,
+    )
+    assert name
+    models = {'thundernet': 'ThunderNet', 'faster-rcnn': 'FasterRCNN', 'mask-rcnn': 'MaskRCNN'}
+    assert cfg.model.type == models.get(name['model'], 'ImageClassifier')
+    assert cfg.train_dataloader.batch_size == int(name['batch'])
+    assert cfg.auto_scale_lr.base_batch_size == int(name['gpus']) * int(name['batch'])
+    length = float(name['length'].replace('k', '.'))
+    if name['unit'] == 'e':
+        assert epochs(cfg) == pytest.approx(length, rel=0.01)
+    else:
+        assert cfg.train_cfg.max_iters == length * (1 if name['unit'] == 'iter' else 1000)
+    if name['px']:
+        assert cfg.test_pipeline[1].scale == (int(name['px']), int(name['px']))
+    directories = dict(coco6='coco', voc0712='VOCdevkit', bccd='BCCD', in1k='imagenet')
+    directories['bccd-crops'] = 'bccd_crops'
+    assert cfg.data_root == f'data/{directories.get(name["data"], name["data"])}/'
+
+
+@pytest.mark.parametrize(('short', 'name'), ALIASES.items())
+def test_short_names(load, short, name):
+    assert (
+        load(CONFIGS_ROOT / f'thundernet/{short}.py').to_dict()
+        == load(CONFIGS_ROOT / f'thundernet/{name}.py').to_dict()
+    )
+
+
+@pytest.mark.slow
+def test_model_in_a_config_of_mmdets_own(repo, tmp_path):
+    """The model's file alone, copied elsewhere, with mmdet's data set, schedule and runtime, trains the same model.
+
+    In a process of its own, which has imported no other part of the package.
+    """
+    shutil.copy(CONFIGS_ROOT / '_base_/models/thundernet_snet49.py', tmp_path)
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = ['./thundernet_snet49.py', 'mmdet::_base_/datasets/coco_detection.py',\n"
+        "    'mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py']\n"
+        "custom_imports = dict(imports=['mmthunder.models'])\n"
+    )
+    script = """
+import json, sys, torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+cfg = Config.fromfile('mine.py')
+init_default_scope(cfg.default_scope)
+torch.manual_seed(0)
+model = MODELS.build(cfg.model)
+text, keys = repr(model), list(model.state_dict())
+model = revert_sync_batchnorm(model).train()
+before = {name: p.detach().clone() for name, p in model.named_parameters()}
+data = demo_mm_inputs(2, [[3, 96, 96], [3, 96, 64]], num_classes=80)
+losses = model.train_step(data, build_optim_wrapper(model, cfg.optim_wrapper))
+unchanged = [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
+imported = sorted(name for name in sys.modules if name.startswith('mmthunder.'))
+losses = {name: value.item() for name, value in losses.items()}
+print(json.dumps(dict(model=text, keys=keys, losses=losses, unchanged=unchanged, imported=imported)))
+"""
+    run = subprocess.run(
+        [sys.executable, '-c', script],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(repo)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    result = json.loads(run.stdout.splitlines()[-1])
+    model = MODELS.build(Config.fromfile(CONFIGS_ROOT / 'thundernet/snet49_coco.py').model)
+    assert (result['model'], result['keys']) == (repr(model), list(model.state_dict()))
+    assert {'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox'} <= result['losses'].keys()
+    assert all(math.isfinite(loss) for loss in result['losses'].values())
+    assert result['unchanged'] == []
+    assert not [name for name in result['imported'] if name.startswith(('mmthunder.engine', 'mmthunder.datasets'))]
 
 
 def test_custom_imports_are_set_once():

@@ -1,9 +1,8 @@
-# ImageNet in folders of classes, 224 px, with the augmentation that the authors' SNet146 was trained with.
+# ImageNet at 224 px, one directory per class, with the augmentation that the authors' SNet146 was trained with.
 dataset_type = 'ImageNet'
 data_root = 'data/imagenet/'
 
-# Images as the detectors get them. The authors' classifier was trained on BGR values from 0 to 255:
-# dict(mean=None, to_rgb=False).
+# As in the detectors: normalised RGB. The authors' classifier was trained on BGR values from 0 to 255.
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 train_pipeline = [
