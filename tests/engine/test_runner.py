@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from mmthunder.engine import (
     ThunderRunner,
     WeightsOnlyCheckpointHook,
 )
+from mmthunder.engine.hooks import CheckpointFitHook
 
 
 def test_registered():
@@ -107,8 +111,8 @@ class TestHooks:
             dict(default_hooks=dict(_delete_=True, logger=dict(type='LoggerHook'))),
             dict(default_hooks=dict(_delete_=True, checkpoint=dict(type='mmengine.CheckpointHook'))),
             dict(default_hooks=dict(_delete_=True, checkpoint=dict(type=CheckpointHook))),
-            # As in configs from before the runner added hooks.
-            dict(default_hooks=dict(rng_state=dict(type='RNGStateHook'), strict=dict(type=StrictCheckpointHook))),
+            # As in configs from before the runner added hooks, also under their former names.
+            dict(default_hooks=dict(rng_state=dict(type='RNGStateHook'), strict=dict(type=CheckpointFitHook))),
             dict(default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook'))),
             dict(custom_imports=dict(_delete_=True, imports=['json'])),
             dict(visualizer=dict(_delete_=True, type='Visualizer', name='other')),
@@ -119,6 +123,20 @@ class TestHooks:
         counts = self.counts(build_runner(tiny_cfg))
         assert [counts[hook] for hook in (*self.ADDED, AtomicCheckpointHook)] == [1] * 6
         assert CheckpointHook not in counts
+
+    @pytest.mark.slow
+    def test_own_custom_imports(self, tiny_cfg):
+        """In a process that has imported nothing of this package before the runner is built."""
+        tiny_cfg.custom_imports = dict(imports=['json'], allow_failed_imports=False)
+        path = Path(tiny_cfg.work_dir).with_name('own.py')
+        tiny_cfg.dump(path)
+        script = (
+            'import sys; from mmengine.config import Config; from mmengine.registry import RUNNERS; '
+            'runner = RUNNERS.build(Config.fromfile(sys.argv[1])); '
+            'print(type(runner).__name__, type(runner.model).__name__)'
+        )
+        result = subprocess.run([sys.executable, '-c', script, path], capture_output=True, text=True)
+        assert result.stdout.splitlines()[-1:] == ['ThunderRunner ThunderNet'], result.stderr
 
     def test_checkpoint_hook_keeps_its_settings(self, tiny_cfg, build_runner):
         tiny_cfg.default_hooks.checkpoint = dict(
