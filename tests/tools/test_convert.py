@@ -386,6 +386,14 @@ class TestCheckpointsOfMmengine:
         assert tool.main([dst, f'{tmp_path}/again.pth']) == 1
         assert 'use it as it is' in capsys.readouterr().err
 
+    def test_scalars_of_numpy_alone(self, run):
+        """These, too, PyTorch's weights-only loader refuses."""
+        meta = dict(mmengine_version='0.10.7', best=np.float32(0.5), counts=[np.int64(3)], done=np.bool_(True))
+        code, out, err, dst = run(dict(state_dict=dict(weight=torch.ones(1)), meta=meta))
+        assert (code, err) == (0, '') and 'left out' not in out
+        expected = dict(mmengine_version='0.10.7', best=0.5, counts=[3], done=True)
+        assert torch.load(dst, weights_only=True)['meta'] == expected
+
     def test_malicious(self, run, tmp_path):
         mark = tmp_path / 'mark'
         meta = dict(mmengine_version='0.10.7', epoch=1, seed=Malicious(str(mark)), classes=('a', Malicious(str(mark))))

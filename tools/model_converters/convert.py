@@ -34,16 +34,16 @@ class Layout(NamedTuple):
     """A layout of weights and how it becomes this project's.
 
     Attributes:
-        name (str): What to call it.
+        name (str): Name of the layout.
         has (tuple[str]): Keys by which it is recognised.
         lacks (tuple[str]): Keys of similar layouts, which it does not have.
         rename (tuple[tuple[str, str]]): Patterns of keys and their replacements, for
             :func:`re.sub`; of several that match, the first is used. Other keys keep their names.
-        drop (str): Pattern of keys that this project's network has no use for.
-        build (Callable): Makes that network from the state dict, to compare keys and shapes with.
-        zeros (str): Pattern of that network's keys that are 0 where the layout lacks them. Files of
-            before torch 0.4.1 have no counters of batches, which inference does not read.
-        use (str): What to do with the result.
+        drop (str): Pattern of keys that this project's network does not have.
+        build (Callable): Builds that network from the state dict, to compare keys and shapes.
+        zeros (str): Pattern of that network's keys that are set to 0 if the layout lacks them. Files written before
+            torch 0.4.1 have no ``num_batches_tracked``, which inference does not use.
+        use (str): How to use the result.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Layout(NamedTuple):
 
 
 def snet_rename(prefix: str, stem: str, stages: Sequence[str], branch: str, left: str) -> Tuple[Tuple[str, str], ...]:
-    """List how the keys of an SNet become those of `backbone`.
+    """Return how the keys of an SNet are renamed to those of `backbone`.
 
-    Its convolutions and normalisations are numbered through, activations included; here they are in
-    pairs.
+    There, convolutions, normalisations and activations of a branch are numbered consecutively; here, convolutions and
+    normalisations are grouped in pairs.
 
     Args:
-        prefix (str): What the keys begin with.
+        prefix (str): Prefix of the keys.
         stem (str): Name of the first convolution.
         stages (Sequence[str]): Names of the three stages.
         branch (str): Name of a block's main branch.
@@ -83,35 +83,35 @@ def snet_rename(prefix: str, stem: str, stages: Sequence[str], branch: str, left
     return tuple((rf'^{prefix}{old}\.', f'backbone.{new}.') for old, new in names)
 
 
-# The functions below import late, since importing mmdet takes seconds that a refusal can do without.
+# The functions below import mmdet lazily, since that takes seconds, which an error does not need.
 def build_detnet(depth: int) -> nn.Module:
-    """Make a DetNet."""
+    """Build a DetNet."""
     from mmthunder.models import DetNet
 
     return DetNet(depth)
 
 
 def build_resnet(depth: int) -> nn.Module:
-    """Make mmdet's ResNet, of which DetNet takes stages 1 to 4."""
+    """Build mmdet's ResNet, whose stages 1 to 4 DetNet can be initialised with."""
     from mmdet.models.backbones import ResNet
 
     return ResNet(depth)
 
 
 def build_snet(state: Dict[str, Tensor], block: str, fc: Optional[str] = None) -> nn.Module:
-    """Make an SNet, with the parameter names of mmpretrain's classifiers and of the detectors.
+    """Build an SNet with the parameter names of mmpretrain's classifiers and of the detectors.
 
     Args:
         state (dict[str, Tensor]): The weights.
         block (str): Key of the first convolution of a block of stride 1 in the first stage, whose width
-            tells the variants apart.
-        fc (str, optional): Key of the classifier. Defaults to None: there is none.
+            identifies the variant.
+        fc (str, optional): Key of the classifier. Defaults to None, for no classifier.
 
     Returns:
         nn.Module: ``backbone`` and, if there is a classifier, ``head.fc``.
 
     Raises:
-        ConversionError: If the width is of no variant.
+        ConversionError: If no variant has this width.
     """
     from mmthunder.models import SNet
 
@@ -235,7 +235,7 @@ class Placeholder:
 
 
 def named_objects(path: Path) -> List[str]:
-    """List the classes and functions that a file names beside those of tensors; nothing is loaded for it."""
+    """List the classes and functions in a file that are not of tensors, without loading it."""
     if zipfile.is_zipfile(path):
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     names = set()
@@ -252,7 +252,7 @@ def named_objects(path: Path) -> List[str]:
 
 
 def numpy_scalars() -> Dict[str, Callable]:
-    """Return what NumPy's scalars are made of in a file, by name; mmengine stores some, such as the best score."""
+    """Return the functions that rebuild NumPy scalars, by name; mmengine stores some, such as the best score."""
     scalar = np.float64(0).__reduce__()[0]
     names = ('numpy.core.multiarray.scalar', 'numpy._core.multiarray.scalar')  # of NumPy 1 and 2
     return {**dict.fromkeys(names, scalar), 'numpy.dtype': np.dtype}
@@ -266,18 +266,17 @@ def load_safely(path: Path) -> Tuple[Any, List[str]]:
 
     Returns:
         tuple[Any, list[str]]: The content of the file, with a :class:`Placeholder` for each object that is neither a
-        tensor nor a plain value, and the names of the classes and functions of these objects.
+        tensor nor a plain value, and the names of the classes and functions in the file that are not of tensors.
     """
     try:
         return torch.load(path, map_location='cpu', weights_only=True), []
     except pickle.UnpicklingError:
         names, known = named_objects(path), numpy_scalars()
-        ignored = [name for name in names if name not in known]
         # To the loader these are the classes of those names: it neither imports nor calls anything else.
         classes = [(known.get(name) or type('Placeholder', (Placeholder,), {}), name) for name in names]
         dtypes = [type(np.dtype(code)) for code in '?bhilqBHILQefd']
         with torch.serialization.safe_globals(classes + dtypes):
-            return torch.load(path, map_location='cpu', weights_only=True), ignored
+            return torch.load(path, map_location='cpu', weights_only=True), names
 
 
 def load(path: Path) -> Tuple[Any, Dict[str, Tensor], List[str]]:
@@ -288,14 +287,14 @@ def load(path: Path) -> Tuple[Any, Dict[str, Tensor], List[str]]:
 
     Returns:
         tuple[Any, dict[str, Tensor], list[str]]: The content of the file; its state dict, which is the content itself
-        or under ``state_dict`` or ``model``, without the prefix ``module.`` of its keys; and the names of what
-        :func:`load_safely` did not load.
+        or under ``state_dict`` or ``model``, without the prefix ``module.`` of its keys; and the names that
+        :func:`load_safely` returns.
 
     Raises:
         ConversionError: If the file cannot be read safely or holds no state dict.
     """
     try:
-        loaded, ignored = load_safely(path)
+        loaded, names = load_safely(path)
     except OSError as error:
         raise ConversionError(f'{path}: {error.strerror or error}') from None
     except pickle.UnpicklingError:
@@ -312,7 +311,7 @@ def load(path: Path) -> Tuple[Any, Dict[str, Tensor], List[str]]:
             break
     if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
         raise ConversionError(f'{path}: holds no state dict, neither bare nor under "state_dict" or "model"; {known()}')
-    return loaded, {re.sub(r'^module\.', '', str(key)): value for key, value in state.items()}, ignored
+    return loaded, {re.sub(r'^module\.', '', str(key)): value for key, value in state.items()}, names
 
 
 def known() -> str:
@@ -429,15 +428,15 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument('dst', metavar='DST', type=Path, help='file to write')
     args = parser.parse_args(argv)
     try:
-        loaded, state, ignored = load(args.src)
+        loaded, state, names = load(args.src)
         layout = recognise(state)
         if layout is None and not is_mmengine(loaded):
             start = ', '.join(list(state)[:3]) or 'none'
             raise ConversionError(f'{args.src}: unknown layout of {len(state)} keys (the first: {start}); {known()}')
-        if layout is None and not ignored:
+        if layout is None and not names:
             raise ConversionError(f'{args.src}: a checkpoint of tensors and plain values; use it as it is')
-        name = layout.name if layout else 'checkpoint of mmengine'
-        print(f'{args.src}: {name}, {len(state)} tensors')
+        print(f'{args.src}: {layout.name if layout else "checkpoint of mmengine"}, {len(state)} tensors')
+        ignored = [name for name in names if name not in numpy_scalars()]
         if ignored:
             print(f'{args.src}: objects left out, whose loading could run code: {", ".join(ignored)}')
         if layout:

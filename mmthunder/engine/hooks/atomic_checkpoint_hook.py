@@ -62,6 +62,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend='atomic')
             if is_main_process():
                 remove_partial(self.out_dir)
+                remove_partial(runner.work_dir)
 
     def _check_save_best(self, metrics: Sequence[BaseMetric]) -> None:
         """Resolve ``'auto'`` and refuse keys that no metric has."""
