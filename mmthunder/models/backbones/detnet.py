@@ -1,4 +1,4 @@
-"""DetNet, a backbone made for detection (paper Figure 2)."""
+"""DetNet, a backbone designed for object detection (paper Figure 2)."""
 
 import re
 from typing import List, Optional, Sequence
@@ -15,7 +15,7 @@ from torch import nn
 
 
 def _is_pretrained(init_cfg: OptMultiConfig) -> bool:
-    """Tell the init config that loads a file from those that draw numbers."""
+    """Whether an init config loads a checkpoint."""
     return isinstance(init_cfg, dict) and init_cfg['type'] in ('Pretrained', PretrainedInit)
 
 
@@ -23,44 +23,47 @@ def _is_pretrained(init_cfg: OptMultiConfig) -> bool:
 class DetNet(ResNet):
     """Backbone of `DetNet <https://arxiv.org/abs/1804.06215>`_, Figure 2 D.
 
-    ResNet up to the paper's stage 4, then stages 5 and 6, which keep the stride of 16 pixels and the
-    1024 channels and widen the receptive field with 3x3 convolutions of dilation 2. Such a stage is
-    one bottleneck with a 1x1 projection on its shortcut (B of Figure 2) and two with an identity
-    shortcut (A).
+    ResNet up to the paper's stage 4, followed by stages 5 and 6, which keep stride 16 and 1024
+    channels and enlarge the receptive field with 3x3 convolutions of dilation 2. Each of the two
+    consists of a bottleneck with a 1x1 projection shortcut (block B of Figure 2) and two with an
+    identity shortcut (block A).
 
-    The parameters have ResNet's names, which count from the first residual stage: the paper's stage 1
+    Parameters are named as in ResNet, which counts from the first residual stage: the paper's stage 1
     is ``conv1`` and ``bn1``, its stage s is ``layer{s - 1}`` and output s - 2.
 
     Args:
         depth (int): 59 (stages 1 to 4 of ResNet-50) or 110 (of ResNet-101). Defaults to 59.
-        in_channels (int): Channels of the image. Defaults to 3.
-        base_channels (int): Channels of the stem; all other widths follow. Defaults to 64.
-        num_stages (int): Residual stages: 5, or 4 to leave out the paper's stage 6. Defaults to 5.
-        out_indices (Sequence[int], optional): Which maps to return: 0, 1, 2, 3, 4 are the paper's
-            stages 2 to 6 with strides of 4, 8, 16, 16, 16 pixels. Defaults to all.
-        style (str): Where a block of stride 2 has its stride: ``'caffe'``, in the first 1x1
-            convolution, is what the paper's 4.8 GFLOPs imply; ``'pytorch'``, in the 3x3 convolution,
-            is what the public weights of DetNet-59 and torchvision's of ResNet have. Defaults to
-            ``'pytorch'``.
-        frozen_stages (int): As in ResNet: 0 freezes the stem, which is the paper's stage 1, and n the
-            first n residual stages too; -1 freezes none. Defaults to -1.
-        conv_cfg (dict, optional): Convolutions. Defaults to None, which means Conv2d.
-        norm_cfg (dict): Normalisation. Defaults to ``dict(type='BN', requires_grad=True)``.
-        norm_eval (bool): Whether batch norm keeps its running statistics in training. Defaults to
-            True.
-        with_cp (bool): Whether to trade compute for memory by checkpointing. Defaults to False.
-        zero_init_residual (bool): Whether the last normalisation of each block starts with scale 0, so
-            that the blocks start as their shortcuts; has no effect where ``norm_cfg`` does not learn,
-            which would leave the blocks dead. Defaults to True.
-        stage6_projection (bool): Whether the paper's stage 6 opens with block B; with block A it is
-            the paper's DetNet-59-NoProj. Defaults to True.
-        init_cfg (dict | list[dict], optional): Initialisation. ``dict(type='Pretrained',
-            checkpoint=...)`` fills the stages that the file has in the same shape, logs in one line
-            which ones, and draws the others as None does. Defaults to None, ResNet's initialisation.
+        in_channels (int): Number of image channels. Defaults to 3.
+        base_channels (int): Number of stem channels, which all other widths are proportional to.
+            Defaults to 64.
+        num_stages (int): Number of residual stages: 5, or 4 without the paper's stage 6. Defaults to 5.
+        out_indices (Sequence[int], optional): Stages to output: 0, 1, 2, 3, 4 are the paper's stages 2
+            to 6 with strides 4, 8, 16, 16, 16. Defaults to None, which means all.
+        style (str): Which convolution of a block has stride 2: the first 1x1 one with ``'caffe'``, as the
+            paper's 4.8 GFLOPs imply; the 3x3 one with ``'pytorch'``, as in the public weights of
+            DetNet-59 and torchvision's of ResNet. Defaults to ``'pytorch'``.
+        frozen_stages (int): Stages to freeze, as in ResNet: 0 is the stem, the paper's stage 1; n is the
+            stem and the first n residual stages; -1 is none. Defaults to -1.
+        conv_cfg (dict, optional): Config of convolution layers. Defaults to None, which means Conv2d.
+        norm_cfg (dict): Config of normalisation layers. Defaults to
+            ``dict(type='BN', requires_grad=True)``.
+        norm_eval (bool): Whether batch norm stays in eval mode, with fixed running statistics, during
+            training. Defaults to True.
+        with_cp (bool): Whether to use gradient checkpointing, which saves memory and costs time.
+            Defaults to False.
+        zero_init_residual (bool): Whether to initialise the last normalisation layer of each block with
+            scale 0, so that the block starts as its shortcut. Ignored if ``norm_cfg`` has
+            ``requires_grad=False``, since the block would stay so. Defaults to True.
+        stage6_projection (bool): Whether the paper's stage 6 starts with block B. With False it starts
+            with block A, which is the paper's DetNet-59-NoProj. Defaults to True.
+        init_cfg (dict | list[dict], optional): Initialisation config. ``dict(type='Pretrained',
+            checkpoint=...)`` loads the stages of which the checkpoint has all weights in the right
+            shape, logs which these are, and initialises the others at random. Defaults to None, which
+            is ResNet's random initialisation.
 
     Raises:
-        ValueError: If an argument does not describe a network, or, in :meth:`init_weights`, if the
-            file fills no stage or has to be converted first.
+        ValueError: If an argument is invalid or, in :meth:`init_weights`, if the checkpoint fits no
+            stage or has to be converted first.
 
     Example:
         >>> import torch
@@ -69,7 +72,7 @@ class DetNet(ResNet):
         [(1, 256, 16, 16), (1, 512, 8, 8), (1, 1024, 4, 4), (1, 1024, 4, 4), (1, 1024, 4, 4)]
     """
 
-    # depth: (block, blocks of each residual stage)
+    # depth: (block, number of blocks per residual stage)
     arch_settings = {59: (Bottleneck, (3, 4, 6, 3, 3)), 110: (Bottleneck, (3, 4, 23, 3, 3))}
 
     def __init__(
@@ -105,7 +108,7 @@ class DetNet(ResNet):
                 f"DetNet: unknown style {style!r}; use 'pytorch' (stride in the 3x3 convolution) or "
                 "'caffe' (stride in the first 1x1 convolution)"
             )
-        # ResNet makes the stages that it has; its fourth would have stride 32 and other widths.
+        # ResNet builds the first three residual stages; its fourth has stride 32 and other widths.
         super().__init__(
             depth,
             in_channels=in_channels,
@@ -121,7 +124,7 @@ class DetNet(ResNet):
             stage_with_dcn=(False, False, False),
             with_cp=with_cp,
             zero_init_residual=zero_init_residual and norm_cfg.get('requires_grad', True),
-            # With a file, ResNet's own initialisation is for the stages that the file does not fill.
+            # ResNet's own initialisation is for the stages that a checkpoint does not fill.
             init_cfg=None if _is_pretrained(init_cfg) else init_cfg,
         )
         if _is_pretrained(init_cfg):
@@ -137,11 +140,11 @@ class DetNet(ResNet):
         self._freeze_stages()
 
     def _add_dilated_stage(self, index: int, projection: bool) -> None:
-        """Add a stage of dilated bottlenecks whose input and output have the same shape.
+        """Add a stage of dilated bottlenecks that keep the shape of their input.
 
         Args:
             index (int): 3 for the paper's stage 5, 4 for its stage 6.
-            projection (bool): Whether the first shortcut is a 1x1 convolution.
+            projection (bool): Whether the first block has a 1x1 projection shortcut.
         """
         layer = self.make_res_layer(
             block=self.block,
@@ -153,11 +156,11 @@ class DetNet(ResNet):
             with_cp=self.with_cp,
             conv_cfg=self.conv_cfg,
             norm_cfg=self.norm_cfg,
-            # The initialisation that ResNet gave its blocks.
+            # As ResNet initialises its blocks.
             init_cfg=self.layer3[-1].init_cfg,
         )
         if projection:
-            # ResLayer has a projection only where the shape changes.
+            # ResLayer adds a projection only where the shape changes.
             layer[0].downsample = nn.Sequential(
                 build_conv_layer(self.conv_cfg, self.inplanes, self.inplanes, kernel_size=1, bias=False),
                 build_norm_layer(self.norm_cfg, self.inplanes)[1],
@@ -166,14 +169,14 @@ class DetNet(ResNet):
         self.res_layers.append(f'layer{index + 1}')
 
     def init_weights(self) -> None:
-        """Initialise the weights; from a file whole stages only, as the class's ``init_cfg`` tells."""
+        """Initialise the weights; a checkpoint is loaded stage by stage, see ``init_cfg`` of the class."""
         init_cfg = self.init_cfg
         init_cfgs: List[dict] = init_cfg if isinstance(init_cfg, list) else [init_cfg]
         pretrained = [cfg for cfg in init_cfgs if _is_pretrained(cfg)]
         if not pretrained or self.is_init:
             super().init_weights()
             return
-        # mmengine would load single tensors that happen to fit and warn of hundreds that do not.
+        # mmengine would load every tensor that happens to fit and list hundreds of others in warnings.
         self.init_cfg = [cfg for cfg in init_cfgs if not _is_pretrained(cfg)]
         super().init_weights()
         self.init_cfg = init_cfg
@@ -181,12 +184,12 @@ class DetNet(ResNet):
             self._load_stages(cfg['checkpoint'], cfg.get('prefix'), cfg.get('map_location', 'cpu'))
 
     def _load_stages(self, checkpoint: str, prefix: Optional[str], map_location: str) -> None:
-        """Fill the stages that a file has in the same shape, and log which ones.
+        """Load the stages of which a checkpoint has all weights in the right shape, and log which these are.
 
         Args:
-            checkpoint (str): Path or URL of a state dict, bare or under ``state_dict``.
-            prefix (str, optional): What the backbone's keys begin with in the file.
-            map_location (str): Device to load to.
+            checkpoint (str): Path or URL of a state dict or of a checkpoint with the key ``state_dict``.
+            prefix (str, optional): Prefix of the backbone's keys in the checkpoint.
+            map_location (str): Device to load the checkpoint to.
         """
         loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location, logger='current')
         loaded = {re.sub(r'^module\.', '', key): value for key, value in loaded.get('state_dict', loaded).items()}
@@ -194,7 +197,7 @@ class DetNet(ResNet):
             prefix = prefix.rstrip('.') + '.'
             loaded = {key[len(prefix) :]: value for key, value in loaded.items() if key.startswith(prefix)}
         if any('.extra_conv.' in key for key in loaded):
-            # Its stages 5 and 6 would stay random and the rest would hide it.
+            # Stages 1 to 4 would load, which would hide that stages 5 and 6 stay random.
             raise ValueError(
                 f'DetNet: {checkpoint} has the layout of the public detnet59.pth; convert it with '
                 f'python tools/model_converters/convert.py {checkpoint} NEW_FILE and load the new file'
@@ -205,7 +208,7 @@ class DetNet(ResNet):
         fill, filled, random = {}, [], []
         for stage, names in enumerate([('conv1', self.norm1_name), *((name,) for name in self.res_layers)], 1):
             keys = [key for key in own if key.split('.')[0] in names]
-            # Files of before torch 0.4.1 have no num_batches_tracked.
+            # Checkpoints from before torch 0.4.1 have no num_batches_tracked.
             misfits = [key for key in keys if not key.endswith('num_batches_tracked') and found.get(key) != own[key]]
             if misfits:
                 key = misfits[0]

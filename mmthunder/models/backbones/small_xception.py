@@ -1,4 +1,4 @@
-"""A small Xception, a backbone to compare SNet with (ThunderNet paper, comparison of lightweight backbones)."""
+"""A small Xception to compare SNet with (ThunderNet paper, comparison of lightweight backbones)."""
 
 from typing import Sequence, Tuple
 
@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 
 class XceptionBlock(BaseModule):
-    """Residual block of separable convolutions: ReLU, 3x3 depthwise, 1x1, batch norm, several times.
+    """Residual block of separable convolutions, each ReLU, 3x3 depthwise, 1x1 and batch norm.
 
-    As in Xception, the activation comes before each separable convolution, with none between its two
-    parts, and the shortcut is a 1x1 convolution where the block changes the size of the map.
+    As in Xception, each separable convolution is preceded by its activation and has none between its
+    two parts; the shortcut is a 1x1 convolution where the block changes the shape of the feature map.
 
     Args:
-        in_channels (int): Channels of the input.
-        out_channels (int): Channels of the output.
-        stride (int): Stride of the first depthwise convolution and the shortcut. Defaults to 1.
-        num_convs (int): Separable convolutions. Defaults to 2.
-        norm_cfg (dict): Normalisation after each separable convolution. Defaults to ``dict(type='BN')``.
-        init_cfg (dict, optional): Initialisation. Defaults to None.
+        in_channels (int): Number of input channels.
+        out_channels (int): Number of output channels.
+        stride (int): Stride of the first depthwise convolution and of the shortcut. Defaults to 1.
+        num_convs (int): Number of separable convolutions. Defaults to 2.
+        norm_cfg (dict): Config of the normalisation after each separable convolution. Defaults to
+            ``dict(type='BN')``.
+        init_cfg (dict, optional): Initialisation config. Defaults to None.
     """
 
     def __init__(
@@ -59,39 +60,38 @@ class XceptionBlock(BaseModule):
         """Run the block.
 
         Args:
-            x (Tensor): Features with shape (N, in_channels, H, W), not yet activated.
+            x (Tensor): Features before activation with shape (N, in_channels, H, W).
 
         Returns:
-            Tensor: Features with shape (N, out_channels, ceil(H / stride), ceil(W / stride)), not yet
-            activated.
+            Tensor: Features before activation with shape (N, out_channels, ceil(H / stride),
+            ceil(W / stride)).
         """
         return self.shortcut(x) + self.layers(x)
 
 
 @MODELS.register_module()
 class SmallXception(BaseModule):
-    """Xception at the size of SNet146.
+    """Xception with about the MACs of SNet146.
 
-    The blocks are those of `Xception <https://arxiv.org/abs/1610.02357>`_; the stem, the strides and
-    the number of 3x3 depthwise convolutions of each stage (4, 8, 4) are SNet's. The layout of the
-    network that ThunderNet was compared with is not known. The default widths make a classifier of 146
-    MMACs at 224 px.
+    Blocks of `Xception <https://arxiv.org/abs/1610.02357>`_ with the stem, the strides and the number
+    of depthwise convolutions per stage (4, 8, 4) of SNet. The ThunderNet paper does not describe the
+    Xception that it compares with. With the default widths, a classifier has 146 MMACs at 224 px.
 
     Args:
-        stem_channels (int): Width of the first convolution. Defaults to 24.
-        stage_channels (Sequence[int]): Widths of the stages. Defaults to (104, 208, 416).
-        stage_blocks (Sequence[int]): Blocks of each stage; the first has stride 2. Defaults to (2, 4, 2).
-        convs_per_block (int): Separable convolutions of a block. Defaults to 2.
-        in_channels (int): Channels of the image. Defaults to 3.
-        out_indices (Sequence[int]): Which maps to return: 0, 1, 2 for strides 8, 16, 32 pixels.
-            Defaults to (1, 2).
-        norm_cfg (dict): Normalisation. Defaults to ``dict(type='BN')``.
-        init_cfg (dict, optional): Initialisation. Defaults to Kaiming normal for convolutions and
-            constant 1 for normalisation.
+        stem_channels (int): Number of stem channels. Defaults to 24.
+        stage_channels (Sequence[int]): Number of channels per stage. Defaults to (104, 208, 416).
+        stage_blocks (Sequence[int]): Number of blocks per stage, the first of which has stride 2. Defaults
+            to (2, 4, 2).
+        convs_per_block (int): Number of separable convolutions per block. Defaults to 2.
+        in_channels (int): Number of image channels. Defaults to 3.
+        out_indices (Sequence[int]): Stages to output: 0, 1, 2 have strides 8, 16, 32. Defaults to (1, 2).
+        norm_cfg (dict): Config of normalisation layers. Defaults to ``dict(type='BN')``.
+        init_cfg (dict, optional): Initialisation config. Defaults to None, which means Kaiming normal for
+            convolutions and constant 1 for normalisation layers.
 
     Raises:
-        ValueError: If the stages' widths and numbers of blocks do not fit, or ``out_indices`` names a
-            stage that does not exist.
+        ValueError: If ``stage_channels`` and ``stage_blocks`` differ in length, or ``out_indices``
+            contains a stage that does not exist.
 
     Example:
         >>> import torch
@@ -152,8 +152,8 @@ class SmallXception(BaseModule):
             x (Tensor): Images with shape (N, in_channels, H, W).
 
         Returns:
-            tuple[Tensor]: One activated map for each of ``out_indices``; that of index i has stride
-            2 ** (i + 3) pixels.
+            tuple[Tensor]: One feature map, after activation, for each of ``out_indices``; index i has
+            stride 2 ** (i + 3).
         """
         x = self.stem(x)
         outs = []

@@ -17,22 +17,24 @@ SHUFFLES = ('even_odd', 'interleave')
 class SNetBlock(BaseModule):
     """ShuffleNetV2 block with a large depthwise kernel.
 
-    The channel shuffle opens the block, as in the authors' release, so that released weights fit: a
-    block of stride 1 sends half of the channels past the convolutions and the others through them. A
-    block of stride 2 convolves all channels in both branches; its left branch keeps the input width.
+    The block starts with the channel shuffle, as in the authors' release, so that released weights fit.
+    With stride 1, half of the channels bypass the convolutions. With stride 2, both branches convolve
+    all channels, and the left branch keeps their number.
 
     Args:
-        in_channels (int): Channels of the input.
-        out_channels (int): Channels of the output.
-        kernel_size (int): Depthwise kernel, in cells. Defaults to 5.
-        stride (int): 1 or 2. Defaults to 1.
-        depthwise_repeats (int): Depthwise convolutions in a row; the first has the stride. Defaults to 1.
-        shuffle (str): ``'even_odd'`` sends the even channels past and the odd ones through;
-            ``'interleave'`` interleaves the two halves first and sends the first half of that past.
-            Defaults to ``'even_odd'``.
-        norm_cfg (dict): Normalisation after each convolution. Defaults to ``dict(type='BN')``.
-        with_cp (bool): Whether to trade compute for memory by checkpointing. Defaults to False.
-        init_cfg (dict, optional): Initialisation. Defaults to None.
+        in_channels (int): Number of input channels.
+        out_channels (int): Number of output channels.
+        kernel_size (int): Kernel size of the depthwise convolutions. Defaults to 5.
+        stride (int): Stride of the block, 1 or 2. Defaults to 1.
+        depthwise_repeats (int): Number of consecutive depthwise convolutions, the first of which has the
+            stride. Defaults to 1.
+        shuffle (str): Which channels bypass the convolutions: the even ones with ``'even_odd'``, the first
+            half after interleaving the two halves with ``'interleave'``. Defaults to ``'even_odd'``.
+        norm_cfg (dict): Config of the normalisation after each convolution. Defaults to
+            ``dict(type='BN')``.
+        with_cp (bool): Whether to use gradient checkpointing, which saves memory and costs time.
+            Defaults to False.
+        init_cfg (dict, optional): Initialisation config. Defaults to None.
     """
 
     def __init__(
@@ -82,14 +84,14 @@ class SNetBlock(BaseModule):
             self.branch_left = nn.Sequential(*depthwise(in_channels), pointwise(in_channels, left_out))
 
     def split(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """Split the channels, as a block of stride 1 does.
+        """Split the channels in a block of stride 1.
 
         Args:
             x (Tensor): Features with shape (N, in_channels, H, W).
 
         Returns:
-            tuple[Tensor, Tensor]: What goes past the convolutions and what goes through them, both with
-            shape (N, in_channels / 2, H, W).
+            tuple[Tensor, Tensor]: The channels that bypass the convolutions and the channels that are
+            convolved, both with shape (N, in_channels / 2, H, W).
         """
         if self.shuffle == 'interleave':
             return torch.channel_shuffle(x, 2).chunk(2, 1)
@@ -98,8 +100,8 @@ class SNetBlock(BaseModule):
     def _forward(self, x: Tensor) -> Tensor:
         if self.stride == 2:
             return torch.cat((self.branch_left(x), self.branch(x)), 1)
-        past, through = self.split(x)
-        return torch.cat((past, self.branch(through)), 1)
+        bypass, convolved = self.split(x)
+        return torch.cat((bypass, self.branch(convolved)), 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block.
@@ -119,41 +121,42 @@ class SNetBlock(BaseModule):
 class SNet(BaseModule):
     """Backbone of `ThunderNet <https://arxiv.org/abs/1903.11752>`_, Table 1.
 
-    ShuffleNetV2 with 5x5 depthwise convolutions. Where the paper's stride-16 and stride-32 maps are
-    called C4 and C5, they are outputs 1 and 2 here; C5 is Conv5's output where there is a Conv5.
+    ShuffleNetV2 with 5x5 depthwise convolutions. The paper's C4 and C5, with strides 16 and 32, are
+    outputs 1 and 2; C5 is the output of Conv5 if there is one.
 
     Args:
-        arch (str): ``'49'``, ``'146'`` or ``'535'``, after the MMACs that the paper states. The
-            paper's Table 1 widths of SNet146 compute to 162.5 MMACs; they are kept, since the
-            authors' weights have them. Defaults to ``'49'``.
-        stem_channels (int, optional): Overrides the first convolution's width. Defaults to None.
-        stage_channels (Sequence[int], optional): Overrides the stages' widths. Each must be even.
-            Defaults to None.
-        stage_repeats (Sequence[int]): Blocks of each stage, the block of stride 2 included. Defaults
+        arch (str): ``'49'``, ``'146'`` or ``'535'``, the MMACs that the paper states. With the widths of
+            Table 1, SNet146 has 162.5 MMACs; these widths are kept, since the authors' weights have
+            them. Defaults to ``'49'``.
+        stem_channels (int, optional): Number of stem channels, if not that of ``arch``. Defaults to None.
+        stage_channels (Sequence[int], optional): Number of channels per stage, all even, if not those of
+            ``arch``. Defaults to None.
+        stage_repeats (Sequence[int]): Number of blocks per stage, including the block of stride 2. Defaults
             to (4, 8, 4).
-        conv5_channels (int, optional): Overrides Conv5's width; 0 removes Conv5. Defaults to None.
-        kernel_size (int): Depthwise kernel, in cells; odd. Defaults to 5.
-        depthwise_repeats (int): Depthwise convolutions in a row, in place of one. Defaults to 1.
-        shuffle (str): Which channels go past the convolutions of a block of stride 1: ``'even_odd'``,
-            the even ones, is the authors' release; ``'interleave'``, the first half of the interleaved
-            halves, is DayBreak-u/Snet. The parameters are the same, what they compute is not. Defaults
-            to ``'even_odd'``.
-        in_channels (int): Channels of the image. Defaults to 3.
-        out_indices (Sequence[int]): Which maps to return: 0, 1, 2 for strides 8, 16, 32 pixels.
-            Defaults to (1, 2).
-        frozen_stages (int): How many parts to freeze, the stem being part 0 and the stages 1 to 3
-            (Conv5 with stage 3); -1 freezes none. Defaults to -1.
-        norm_cfg (dict): Normalisation. Defaults to ``dict(type='BN')``.
-        norm_eval (bool): Whether batch norm keeps its running statistics in training. Defaults to
-            False.
-        with_cp (bool): Whether to checkpoint the blocks. Defaults to False.
-        channels_last (bool): Whether to compute with the channels last in memory, which is faster. The
-            sums are the same up to their order, that is, to rounding. Defaults to True.
-        init_cfg (dict, optional): Initialisation. Defaults to Kaiming normal for convolutions and
-            constant 1 for normalisation.
+        conv5_channels (int, optional): Number of Conv5 channels, if not that of ``arch``; 0 is without
+            Conv5. Defaults to None.
+        kernel_size (int): Kernel size of the depthwise convolutions, odd. Defaults to 5.
+        depthwise_repeats (int): Number of consecutive depthwise convolutions instead of one. Defaults to 1.
+        shuffle (str): Which channels bypass the convolutions of a block of stride 1: the even ones with
+            ``'even_odd'``, as in the authors' release; the first half after interleaving the two halves
+            with ``'interleave'``, as in DayBreak-u/Snet. The parameters have the same names and shapes,
+            but the outputs differ. Defaults to ``'even_odd'``.
+        in_channels (int): Number of image channels. Defaults to 3.
+        out_indices (Sequence[int]): Stages to output: 0, 1, 2 have strides 8, 16, 32. Defaults to (1, 2).
+        frozen_stages (int): Stages to freeze: 0 is the stem; n is the stem and the first n stages, with
+            Conv5 as part of the third; -1 is none. Defaults to -1.
+        norm_cfg (dict): Config of normalisation layers. Defaults to ``dict(type='BN')``.
+        norm_eval (bool): Whether batch norm stays in eval mode, with fixed running statistics, during
+            training. Defaults to False.
+        with_cp (bool): Whether to use gradient checkpointing, which saves memory and costs time.
+            Defaults to False.
+        channels_last (bool): Whether to compute in the memory format ``torch.channels_last``, which is
+            faster and equal up to rounding. Defaults to True.
+        init_cfg (dict, optional): Initialisation config. Defaults to None, which means Kaiming normal for
+            convolutions and constant 1 for normalisation layers.
 
     Raises:
-        ValueError: If the arch is unknown or an argument does not describe a network.
+        ValueError: If the arch is unknown or an argument is invalid.
 
     Example:
         >>> import torch
@@ -227,7 +230,7 @@ class SNet(BaseModule):
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        # Depthwise convolutions and pooling run faster with the channels last, on CPU and CUDA alike.
+        # Depthwise convolutions and pooling are faster in channels_last, on CPU and CUDA.
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
         self.stem = nn.Sequential(
@@ -263,8 +266,7 @@ class SNet(BaseModule):
             x (Tensor): Images with shape (N, in_channels, H, W).
 
         Returns:
-            tuple[Tensor]: One map for each of ``out_indices``; that of index i has stride 2 ** (i + 3)
-            pixels.
+            tuple[Tensor]: One feature map for each of ``out_indices``; index i has stride 2 ** (i + 3).
         """
         x = self.stem(x.contiguous(memory_format=self.memory_format))
         outs = []
@@ -285,7 +287,7 @@ class SNet(BaseModule):
             part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'SNet':
-        """Switch the mode; frozen parts, and batch norm under ``norm_eval``, stay in eval mode."""
+        """Set the mode; frozen stages, and batch norm with ``norm_eval``, stay in eval mode."""
         super().train(mode)
         self._freeze_stages()
         if mode and self.norm_eval:

@@ -1,4 +1,4 @@
-"""Multi-scale training with one size for each batch."""
+"""Multi-scale training with one size per batch."""
 
 from typing import List, Sequence, Tuple
 
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 class BatchSyncRandomChoiceResize(nn.Module):
     """Resizes each training batch to a size drawn from a list.
 
-    mmdet's ``RandomChoiceResize`` draws for each image, so that batches are padded to the largest
-    draw; its ``BatchSyncRandomResize`` draws from a range. The size depends on the iteration and the
-    seed alone: all processes of a job draw the same one, and so does a resumed job.
+    mmdet's ``RandomChoiceResize`` draws a size per image, so that batches are padded to the largest
+    one; its ``BatchSyncRandomResize`` draws from a range. Here the size depends on the iteration and
+    the seed only: it is the same in all processes and in a resumed run.
 
     Args:
-        sizes (Sequence[int]): Longer sides to choose from, in pixels. The pipeline should give
-            images of the largest one, since enlarging adds no detail.
-        seed (int): Seed of the draws. Defaults to 0.
+        sizes (Sequence[int]): Lengths of the longer side to choose from, in pixels. The pipeline should
+            resize images to the largest one, since upsampling adds no detail.
+        seed (int): Random seed. Defaults to 0.
 
     Raises:
-        ValueError: If there are no sizes or one is below 1 px.
+        ValueError: If ``sizes`` is empty or a size is below 1 px.
     """
 
     def __init__(self, sizes: Sequence[int], seed: int = 0) -> None:
@@ -41,13 +41,14 @@ class BatchSyncRandomChoiceResize(nn.Module):
 
         Args:
             inputs (Tensor): Images with shape (N, C, H, W).
-            data_samples (list[:obj:`DetDataSample`]): Their annotations, changed in place.
+            data_samples (list[:obj:`DetDataSample`]): Annotations of the images, modified in place.
 
         Returns:
-            tuple: The resized images and ``data_samples``.
+            tuple[Tensor, list[:obj:`DetDataSample`]]: The resized images with shape (N, C, H', W'), and
+            ``data_samples``.
 
         Raises:
-            ValueError: If the annotations have masks, which are not resized.
+            ValueError: If the annotations have masks, which are not supported.
         """
         if any('masks' in sample.gt_instances for sample in data_samples):
             raise ValueError(

@@ -12,23 +12,23 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class LightRPNHead(RPNHead):
-    """RPN whose 3x3 convolution is a 5x5 depthwise and a 1x1 convolution.
+    """RPN with a 5x5 depthwise and a 1x1 convolution instead of a 3x3 convolution.
 
-    The convolutions before the two output layers are the *trunk*. :class:`ThunderNet` runs the trunk
-    itself, since the spatial attention module reads its map too; this head then turns that map into
-    objectness logits and box deltas.
+    The layers before the two output layers are the *trunk*. :class:`ThunderNet` runs the trunk itself,
+    since its output is also the input of the spatial attention module; this head computes objectness
+    logits and box deltas from it.
 
     Args:
-        in_channels (int): Channels of the CEM map.
-        feat_channels (int): Channels of the trunk's map. Defaults to 256.
-        kernel_size (int): Kernel of the trunk's first convolution, in cells. Defaults to 5.
+        in_channels (int): Number of channels of the CEM feature map.
+        feat_channels (int): Number of output channels of the trunk. Defaults to 256.
+        kernel_size (int): Kernel size of the trunk's first convolution, odd. Defaults to 5.
         depthwise (bool): Whether the trunk is a depthwise and a 1x1 convolution; otherwise it is one
             full convolution, as in Light-Head R-CNN. Defaults to True.
-        norm_cfg (dict): Normalisation of the trunk. Defaults to ``dict(type='BN')``.
-        kwargs: Arguments of :class:`mmdet.models.RPNHead`.
+        norm_cfg (dict): Config of the trunk's normalisation layers. Defaults to ``dict(type='BN')``.
+        kwargs: Other arguments of :class:`mmdet.models.RPNHead`.
 
     Raises:
-        ValueError: If the anchor generator has more than one level, or the kernel is even.
+        ValueError: If the anchor generator has more than one level, or ``kernel_size`` is even.
     """
 
     def __init__(
@@ -67,20 +67,20 @@ class LightRPNHead(RPNHead):
         self.rpn_reg = nn.Conv2d(self.feat_channels, self.num_base_priors * self.bbox_coder.encode_size, 1)
 
     def forward(self, x: Tuple[Tensor, ...]) -> Tuple[List[Tensor], List[Tensor]]:
-        """Compute the outputs from the trunk's map.
+        """Compute logits and deltas from the output of the trunk.
 
         Args:
-            x (tuple[Tensor]): What :meth:`ThunderNet.extract_feat` returns; the last entry is the
-                trunk's map with shape (N, feat_channels, H, W).
+            x (tuple[Tensor]): Output of :meth:`ThunderNet.extract_feat`, the last entry of which is the
+                output of the trunk with shape (N, feat_channels, H, W).
 
         Returns:
-            tuple[list[Tensor], list[Tensor]]: Objectness logits (N, A, H, W) and box deltas
-            (N, 4 * A, H, W) of the A anchors of each cell, each in a list of one level.
+            tuple[list[Tensor], list[Tensor]]: Objectness logits with shape (N, A, H, W) and box deltas with
+            shape (N, 4 * A, H, W) for A anchors per location, each in a list of one level.
         """
         return super().forward(x[-1:])
 
     def forward_single(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """Compute logits and deltas of the one level; see :meth:`forward`."""
+        """Compute logits and deltas of a single level; see :meth:`forward`."""
         outs = self.rpn_cls(x), self.rpn_reg(x)
-        # Under autocast too: mmcv's NMS has no bfloat16, and boxes need more than its 8 bits.
+        # Also under autocast: mmcv's NMS does not support bfloat16, whose 8 significant bits are too few for boxes.
         return tuple(out.to(torch.promote_types(out.dtype, torch.float32)) for out in outs)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def _float32_outputs(module: nn.Module, inputs: tuple, outputs: Tuple[Optional[Tensor], ...]) -> tuple:
-    """Cast a module's outputs from 16 bits to float32, as a forward hook; None stays None."""
+    """Cast the 16-bit outputs of a module to float32, as a forward hook; None stays None."""
     return tuple(out if out is None else out.to(torch.promote_types(out.dtype, torch.float32)) for out in outputs)
 
 
@@ -18,23 +18,23 @@ def _float32_outputs(module: nn.Module, inputs: tuple, outputs: Tuple[Optional[T
 class ThunderNet(TwoStageDetector):
     """`ThunderNet <https://arxiv.org/abs/1903.11752>`_: a lightweight two-stage detector.
 
-    A two-stage detector whose RoI features come from the neck's map after spatial attention, which
-    reads the map of the RPN's trunk.
+    The RoI head pools its features from the neck's feature map after spatial attention, which is computed
+    from the output of the RPN's trunk.
 
     Args:
         backbone (dict): Config of the backbone.
-        neck (dict): Config of the neck, which gives one map.
-        rpn_head (dict): Config of the RPN head, which has a ``trunk``.
+        neck (dict): Config of the neck, which outputs one feature map.
+        rpn_head (dict): Config of the RPN head, which has a ``trunk``, such as :class:`LightRPNHead`.
         roi_head (dict): Config of the RoI head.
         train_cfg (dict): Training settings.
         test_cfg (dict): Test settings.
-        sam (dict, optional): Config of the spatial attention module; None leaves it out. Defaults to
-            None.
+        sam (dict, optional): Config of the spatial attention module. Defaults to None, which means no
+            spatial attention.
         data_preprocessor (dict, optional): Config of the data preprocessor. Defaults to None.
-        init_cfg (dict, optional): Initialisation. Defaults to None.
+        init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
-        ValueError: If the channels, bins or strides of the parts do not fit.
+        ValueError: If the channels, bins or strides of the components do not match.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class ThunderNet(TwoStageDetector):
         )
         self.sam = MODELS.build(sam) if sam is not None else None
         self._check_fit()
-        # Under autocast too: mmcv's soft-NMS has no bfloat16.
+        # Also under autocast: mmcv's soft-NMS does not support bfloat16.
         self.roi_head.bbox_head.register_forward_hook(_float32_outputs)
 
     def _check_fit(self) -> None:
-        """Refuse parts that do not fit each other, before the first forward does it less clearly."""
+        """Check that the components match, since the first forward pass would fail less clearly."""
         extractor = self.roi_head.bbox_roi_extractor
         bins = extractor.roi_layers[0].output_size
         pairs = [
@@ -111,18 +111,18 @@ class ThunderNet(TwoStageDetector):
             batch_inputs (Tensor): Images with shape (N, 3, H, W).
 
         Returns:
-            tuple[Tensor, Tensor]: The map that RoI features come from, (N, alpha * p * p, H/16, W/16),
-            and the map of the RPN's trunk, (N, feat_channels, H/16, W/16). The RoI head reads the
-            first, :class:`LightRPNHead` the last.
+            tuple[Tensor, Tensor]: The feature map for the RoI head with shape (N, alpha * p * p, H / 16,
+            W / 16), and the output of the RPN's trunk with shape (N, feat_channels, H / 16, W / 16). The
+            RoI head uses the first, :class:`LightRPNHead` the last.
 
         Raises:
-            ValueError: If the neck gives several maps.
+            ValueError: If the neck outputs more than one feature map.
         """
         feats = self.neck(self.backbone(batch_inputs))
         if len(feats) != 1:
             raise ValueError(
-                f'ThunderNet: the neck {type(self.neck).__name__} gives {len(feats)} maps, but RPN and '
-                'RoI head read one; use a neck with one output, such as CEM'
+                f'ThunderNet: the neck {type(self.neck).__name__} outputs {len(feats)} feature maps, but RPN and '
+                'RoI head take one; use a neck with one output, such as CEM'
             )
         (feat,) = feats
         rpn_feat = self.rpn_head.trunk(feat)

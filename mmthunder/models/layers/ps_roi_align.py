@@ -1,4 +1,4 @@
-"""Position-sensitive RoI align from stock operators (paper section 3.2; Light-Head R-CNN)."""
+"""Position-sensitive RoI align in native PyTorch (paper section 3.2; Light-Head R-CNN)."""
 
 from typing import Tuple, Union
 
@@ -16,31 +16,32 @@ def _check_sampling(pool_mode: str, sampling_ratio: int) -> None:
         raise ValueError(f'PSRoIAlign: unknown pool_mode {pool_mode!r}; use one of {list(POOL_MODES)}')
     if sampling_ratio < 1:
         raise ValueError(
-            f'PSRoIAlign: sampling_ratio {sampling_ratio} must be at least 1; the adaptive '
-            'sampling that 0 stands for elsewhere is not supported'
+            f'PSRoIAlign: sampling_ratio {sampling_ratio} must be at least 1; adaptive '
+            'sampling, which 0 means in mmcv and torchvision, is not supported'
         )
 
 
 def _sample_points(start: Tensor, size: Tensor, bins: int, sampling_ratio: int, limit: int) -> Tuple[Tensor, Tensor]:
-    """Places samples along one axis.
+    """Compute sampling points along one axis.
 
     Args:
-        start (Tensor): Where each RoI begins, in cells, with shape (K, ).
-        size (Tensor): How long each RoI is, in cells, with shape (K, ).
-        bins (int): Bins along this axis.
-        sampling_ratio (int): Samples of each bin along this axis.
-        limit (int): Cells of the map along this axis.
+        start (Tensor): Start of each RoI in feature map cells, with shape (K, ).
+        size (Tensor): Length of each RoI in feature map cells, with shape (K, ).
+        bins (int): Number of bins along this axis.
+        sampling_ratio (int): Number of samples per bin along this axis.
+        limit (int): Size of the feature map along this axis, in cells.
 
     Returns:
-        tuple[Tensor, Tensor]: Sample coordinates for ``grid_sample`` (-1 and 1 are the first and the
-        last cell's centre) and whether each sample is on the map, both (bins, sampling_ratio, K).
+        tuple[Tensor, Tensor]: Coordinates for ``grid_sample`` (-1 and 1 are the centres of the first and
+        the last cell) and whether each point is on the feature map, both with shape
+        (bins, sampling_ratio, K).
     """
     steps = (torch.arange(bins * sampling_ratio, dtype=start.dtype, device=start.device) + 0.5) / (
         bins * sampling_ratio
     )
     points = start + size * steps.unsqueeze(1)
     points = points.view(bins, sampling_ratio, -1)
-    # Up to one cell beyond the border a sample reads the border, by grid_sample's padding; further out it reads 0.
+    # Up to one cell outside the feature map a sample is the border's value, by padding_mode; further out it is 0.
     inside = (points >= -1) & (points <= limit)
     return points * (2 / max(limit - 1, 1)) - 1, inside
 
@@ -55,27 +56,28 @@ def ps_roi_align(
     aligned: bool = True,
     min_size: float = 0.0,
 ) -> Tensor:
-    """Pool every bin of every RoI from the bin's own group of channels.
+    """Position-sensitive RoI align: each bin is pooled from channels of its own.
 
-    Output channel c of bin (i, j) reads input channel ``(c * p_h + i) * p_w + j`` only. Each bin takes
-    ``sampling_ratio ** 2`` bilinear samples. With the defaults the result is that of
-    :func:`torchvision.ops.ps_roi_align`.
+    Output channel c of bin (i, j) is pooled from input channel ``(c * p_h + i) * p_w + j``, with
+    ``sampling_ratio ** 2`` bilinear samples per bin. With the default arguments the result equals that
+    of :func:`torchvision.ops.ps_roi_align`.
 
-    Sampling is :func:`torch.nn.functional.grid_sample` with the bins as its batch, so it runs on every
-    device, is differentiable and can be exported to ONNX. It computes in float32 at least, since
-    16-bit box coordinates are off by whole pixels. On CUDA its gradient is not deterministic, so torch
-    refuses it under ``randomness=dict(deterministic=True)``.
+    Samples are taken by :func:`torch.nn.functional.grid_sample` with bins in its batch dimension, which
+    runs on every device, is differentiable and can be exported to ONNX. The computation is at least in
+    float32, since 16-bit coordinates are several pixels off. On CUDA the gradient is not deterministic,
+    and PyTorch raises an error with ``randomness=dict(deterministic=True)``.
 
     Args:
         feat (Tensor): Feature map with shape (N, C * p_h * p_w, H, W).
         rois (Tensor): RoIs with shape (K, 5): batch index, x1, y1, x2, y2 in pixels of the image.
-        output_size (tuple[int, int]): Bins (p_h, p_w).
-        spatial_scale (float): Cells per pixel.
-        sampling_ratio (int): Samples of a bin along each axis. Defaults to 2.
-        pool_mode (str): ``'avg'`` or ``'max'`` of a bin's samples. Defaults to ``'avg'``.
-        aligned (bool): Whether pixel coordinates are shifted by half a cell, so that cell centres are
-            at integers. Defaults to True.
-        min_size (float): Smallest height and width of a RoI, in cells. Defaults to 0.
+        output_size (tuple[int, int]): Number of bins (p_h, p_w).
+        spatial_scale (float): Factor from pixels to feature map cells, 1 / stride.
+        sampling_ratio (int): Number of samples per bin along each axis. Defaults to 2.
+        pool_mode (str): ``'avg'`` or ``'max'`` over the samples of a bin. Defaults to ``'avg'``.
+        aligned (bool): Whether to shift coordinates by half a cell, so that cell centres are at integers.
+            Defaults to True.
+        min_size (float): Minimum height and width of a RoI in feature map cells; smaller ones are enlarged.
+            Defaults to 0.
 
     Returns:
         Tensor: Features with shape (K, C, p_h, p_w).
@@ -97,7 +99,7 @@ def ps_roi_align(
     # (N, C * p_h * p_w, H, W) -> (N, p_h * p_w, C, H, W)
     bins = feat.to(compute_dtype).reshape(num_imgs, -1, p_h * p_w, height, width).transpose(1, 2)
     if num_imgs > 1:
-        # grid_sample reads one map for each batch entry, so RoIs go image by image.
+        # grid_sample takes one grid per feature map, so RoIs are grouped by image.
         order = rois[:, 0].argsort(stable=True)
         rois = rois[order]
         counts = torch.bincount(rois[:, 0].long(), minlength=num_imgs).tolist()
@@ -107,7 +109,7 @@ def ps_roi_align(
     roi_h = (y2 - y1).clamp(min=min_size) if min_size > 0 else y2 - y1
     x, x_inside = _sample_points(x1, roi_w, p_w, sampling_ratio, width)
     y, y_inside = _sample_points(y1, roi_h, p_h, sampling_ratio, height)
-    # RoIs come last, since a sum over the few samples of a bin is slow along the last axis: (p_h, p_w, s, s, K)
+    # (p_h, p_w, s, s, K): RoIs come last, since reducing the few samples of a bin is slow along the last axis.
     num_rois = rois.shape[0]
     shape = (p_h, p_w, sampling_ratio, sampling_ratio, num_rois)
     x = x[None, :, None].expand(shape)
@@ -132,19 +134,21 @@ def ps_roi_align(
 
 @MODELS.register_module()
 class PSRoIAlign(nn.Module):
-    """Module form of :func:`ps_roi_align`.
+    """Module wrapper of :func:`ps_roi_align`.
 
-    The paper's head averages the samples of a bin. The authors' release takes their maximum, without
-    the half-cell shift and with RoIs of at least 0.1 cell:
+    The paper's head averages the samples of a bin. The authors' release takes their maximum, without the
+    half-cell shift and with RoIs of at least 0.1 cells:
     ``dict(type='PSRoIAlign', output_size=7, pool_mode='max', aligned=False, min_size=0.1)``.
 
     Args:
-        output_size (int or tuple[int, int]): Bins (p_h, p_w).
-        spatial_scale (float): Cells per pixel.
-        sampling_ratio (int): Samples of a bin along each axis. Defaults to 2.
-        pool_mode (str): ``'avg'`` or ``'max'``. Defaults to ``'avg'``.
-        aligned (bool): Whether to shift by half a cell. Defaults to True.
-        min_size (float): Smallest height and width of a RoI, in cells. Defaults to 0.
+        output_size (int or tuple[int, int]): Number of bins (p_h, p_w).
+        spatial_scale (float): Factor from pixels to feature map cells, 1 / stride.
+        sampling_ratio (int): Number of samples per bin along each axis. Defaults to 2.
+        pool_mode (str): ``'avg'`` or ``'max'`` over the samples of a bin. Defaults to ``'avg'``.
+        aligned (bool): Whether to shift coordinates by half a cell, so that cell centres are at integers.
+            Defaults to True.
+        min_size (float): Minimum height and width of a RoI in feature map cells; smaller ones are enlarged.
+            Defaults to 0.
 
     Raises:
         ValueError: If ``pool_mode`` or ``sampling_ratio`` is not supported.
@@ -182,7 +186,7 @@ class PSRoIAlign(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Describe the arguments when printed."""
+        """Return the arguments for ``repr``."""
         return (
             f'output_size={self.output_size}, spatial_scale={self.spatial_scale}, '
             f'sampling_ratio={self.sampling_ratio}, pool_mode={self.pool_mode!r}, aligned={self.aligned}, '

@@ -9,16 +9,16 @@ from torch import Tensor
 
 @MODELS.register_module()
 class SpatialAttention(BaseModule):
-    """Re-weights the CEM map with what the RPN has learned about foreground.
+    """Re-weights the CEM feature map with the RPN's knowledge of foreground regions.
 
-    ``F_CEM * sigmoid(BN(conv1x1(F_RPN)))``, where F_RPN is the RPN's intermediate map.
+    ``F_CEM * sigmoid(BN(conv1x1(F_RPN)))``, where F_RPN is the RPN's intermediate feature map.
 
     Args:
-        in_channels (int): Channels of the RPN map. Defaults to 256.
-        out_channels (int): Channels of the CEM map. Defaults to 245.
-        norm_cfg (dict): Normalisation. Defaults to ``dict(type='BN')``.
-        init_cfg (dict, optional): Initialisation. Defaults to None, which is
-            :class:`mmcv.cnn.ConvModule`'s.
+        in_channels (int): Number of channels of the RPN feature map. Defaults to 256.
+        out_channels (int): Number of channels of the CEM feature map. Defaults to 245.
+        norm_cfg (dict): Config of the normalisation layer. Defaults to ``dict(type='BN')``.
+        init_cfg (dict, optional): Initialisation config. Defaults to None, which means that of
+            :class:`mmcv.cnn.ConvModule`.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class SpatialAttention(BaseModule):
         self.theta = ConvModule(in_channels, out_channels, 1, norm_cfg=norm_cfg, act_cfg=dict(type='Sigmoid'))
 
     def forward(self, feat: Tensor, rpn_feat: Tensor) -> Tensor:
-        """Re-weight the map.
+        """Re-weight the feature map.
 
         Args:
-            feat (Tensor): CEM map with shape (N, out_channels, H, W).
-            rpn_feat (Tensor): RPN map with shape (N, in_channels, H, W).
+            feat (Tensor): CEM feature map with shape (N, out_channels, H, W).
+            rpn_feat (Tensor): RPN feature map with shape (N, in_channels, H, W).
 
         Returns:
-            Tensor: Map with shape (N, out_channels, H, W).
+            Tensor: Feature map with shape (N, out_channels, H, W).
         """
         return feat * self.theta(rpn_feat)

@@ -11,26 +11,26 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class CEM(BaseModule):
-    """Sums a local, a wider and a global context map into one map of stride 16.
+    """Sums local, wider and global context into one feature map of stride 16.
 
-    ``conv1x1(C4) + upsample(conv1x1(C5)) + conv1x1(global_average_pool(C5))``: convolutions with bias,
-    without normalisation or activation. The paper does not state how C5 is upsampled; nearest is what
-    the authors' release does.
+    ``conv1x1(C4) + upsample(conv1x1(C5)) + conv1x1(global_average_pool(C5))``. The convolutions have
+    biases, but no normalisation or activation. The paper does not state how C5 is upsampled; the
+    authors' release uses nearest neighbour interpolation.
 
     Args:
-        in_channels (Sequence[int]): Channels of C4 and C5.
-        out_channels (int): Channels of the sum, ``alpha * p * p`` for PSRoIAlign with p x p bins.
+        in_channels (Sequence[int]): Number of channels of C4 and C5.
+        out_channels (int): Number of output channels, ``alpha * p * p`` for PSRoIAlign with p x p bins.
             Defaults to 245 (alpha 5, p 7).
         use_c4 (bool): Whether C4 is part of the sum. Defaults to True.
         use_c5 (bool): Whether the upsampled C5 is part of the sum. Defaults to True.
         use_glb (bool): Whether the global branch is part of the sum. Defaults to True.
         upsample_mode (str): ``mode`` of :func:`torch.nn.functional.interpolate`. Defaults to
             ``'nearest'``.
-        init_cfg (dict): Initialisation. Defaults to Xavier uniform.
+        init_cfg (dict): Initialisation config. Defaults to Xavier uniform.
 
     Raises:
-        ValueError: If ``in_channels`` does not name two levels, or neither C4 nor C5 is used, or the
-            features do not have these channels.
+        ValueError: If ``in_channels`` does not have two entries, if neither C4 nor C5 is used, or if the
+            features have other channels.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class CEM(BaseModule):
         self.conv_glb = nn.Conv2d(c5, out_channels, 1) if use_glb else None
 
     def forward(self, feats: Tuple[Tensor, Tensor]) -> Tuple[Tensor]:
-        """Sum the context maps.
+        """Sum the context features.
 
         Args:
             feats (tuple[Tensor]): C4 and C5 with shapes (N, in_channels[0], H, W) and
                 (N, in_channels[1], ceil(H / 2), ceil(W / 2)).
 
         Returns:
-            tuple[Tensor]: One map with shape (N, out_channels, H, W).
+            tuple[Tensor]: One feature map with shape (N, out_channels, H, W).
         """
         channels = tuple(feat.shape[1] for feat in feats)
         if channels != self.in_channels:

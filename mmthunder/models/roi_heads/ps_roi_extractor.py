@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class PSRoIExtractor(BaseRoIExtractor):
-    """Extracts position-sensitive RoI features from one map.
+    """Extracts position-sensitive RoI features from one feature map.
 
-    mmdet's extractors look the RoI layer up in ``mmcv.ops``, which has no PSRoIAlign, and cast RoIs to
-    the features' type, which costs whole pixels in 16 bits; this one does neither.
+    mmdet's extractors build the RoI layer from ``mmcv.ops``, which has no PSRoIAlign, and cast RoIs to the
+    type of the features, whose 16 bits are several pixels off; this one does neither.
 
     Args:
         roi_layer (dict): Config of the RoI layer, without ``spatial_scale``.
-        out_channels (int): Channels of the RoI features, alpha in the paper.
-        featmap_strides (Sequence[int]): Stride of the map, in pixels; one entry.
-        init_cfg (dict, optional): Initialisation. Defaults to None.
+        out_channels (int): Number of channels of the RoI features, alpha in the paper.
+        featmap_strides (Sequence[int]): Stride of the feature map in pixels, one entry.
+        init_cfg (dict, optional): Initialisation config. Defaults to None.
 
     Raises:
         ValueError: If there is not exactly one stride.
@@ -40,12 +40,12 @@ class PSRoIExtractor(BaseRoIExtractor):
         return nn.ModuleList(MODELS.build(dict(spatial_scale=1 / stride, **layer_cfg)) for stride in featmap_strides)
 
     def forward(self, feats: Tuple[Tensor], rois: Tensor, roi_scale_factor: Optional[float] = None) -> Tensor:
-        """Extract the features.
+        """Extract RoI features.
 
         Args:
-            feats (tuple[Tensor]): One map with shape (N, out_channels * p * p, H, W).
+            feats (tuple[Tensor]): One feature map with shape (N, out_channels * p * p, H, W).
             rois (Tensor): RoIs with shape (K, 5): batch index, x1, y1, x2, y2 in pixels.
-            roi_scale_factor (float, optional): Factor to enlarge RoIs by. Defaults to None.
+            roi_scale_factor (float, optional): Factor to scale RoIs by. Defaults to None.
 
         Returns:
             Tensor: Features with shape (K, out_channels, p, p).

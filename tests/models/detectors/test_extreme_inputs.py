@@ -75,7 +75,7 @@ def test_finite(model, case, precision):
     """In a whole step of training; bfloat16 as `--amp` has it."""
     if precision == 'bfloat16' and torch.cuda.is_available():
         pytest.skip('--amp is float16 with a loss scale on CUDA')
-    wrapper = dict(type='AmpOptimWrapper' if precision == 'bfloat16' else 'OptimWrapper')
+    wrapper = dict(type='CPUAmpOptimWrapper' if precision == 'bfloat16' else 'OptimWrapper')
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # the next case starts from the same weights
     wrapper = OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
     torch.manual_seed(1)
