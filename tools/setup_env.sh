@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes or repairs an environment: that of development in .venv, or one to test other versions in .venv-NAME.
+# Make or repair an environment: that of development in .venv, or one to test other versions in .venv-NAME.
 #
 # Usage: tools/setup_env.sh [NAME]
 #   older  an older torch
@@ -44,16 +44,17 @@ step() {
   say "    done in $(elapsed "$start")"
 }
 
-# The path of a requirements file; an environment has its own version of some.
-requirements() {
-  local own=requirements/$NAME/$1.txt
-  if [ -n "$NAME" ] && [ -f "$own" ]; then printf '%s' "$own"; else printf 'requirements/%s.txt' "$1"; fi
+# The environment's packages whose names match a pattern, such as mmcv==2.1.0.
+packages() {
+  local list=requirements/${NAME:-default}.txt
+  [ -f "$list" ] || list=requirements/default.txt
+  grep -E "^($1)" "$list"
 }
 
 pip_install() { "$VENV/bin/python" -m pip install -c requirements/constraints.txt "$@"; }
 
 fingerprint() {
-  find requirements tools/setup_env.sh setup.cfg pyproject.toml -type f -print0 | sort -z | xargs -0 cat |
+  find requirements tools/setup_env.sh setup.cfg -type f -print0 | sort -z | xargs -0 cat |
     sha256sum | cut -d' ' -f1
 }
 
@@ -61,7 +62,8 @@ fingerprint() {
 # notices a wheel that was built for another torch. The optional ones are only looked for: importing them takes long.
 IMPORTS='import importlib.util
 import mmcv.ops, mmdet.apis, torch, torchvision, mmthunder.models, mmthunder.engine, mmthunder.datasets
-optional = "hypothesis mim mmpretrain ncnn nncf onnx onnxruntime onnxscript openvino pnnx pytest pytest_cov seaborn"
+optional = "hypothesis memray mim mmpretrain ncnn nncf onnx onnxruntime onnxscript openvino pandas pnnx pytest " \
+    "pytest_benchmark pytest_cov seaborn tabulate"
 missing = [name for name in optional.split() if importlib.util.find_spec(name) is None]
 assert not missing, f"{missing} missing"'
 works() { "$VENV/bin/mim" --version >/dev/null 2>&1 && "$VENV/bin/python" -c "$IMPORTS" >/dev/null 2>&1; }
@@ -82,7 +84,7 @@ install_headless_opencv() {
   local version
   version=$("$VENV/bin/python" -c 'from importlib.metadata import version; print(version("opencv-python"))')
   "$VENV/bin/python" -m pip uninstall -y opencv-python
-  pip_install "opencv-python-headless==$version"
+  pip_install --force-reinstall --no-deps "opencv-python-headless==$version"
 }
 
 make_venv() {
@@ -125,8 +127,8 @@ build_mmcv() {
 
 install_mmcv() {
   local mmcv wheels
-  mmcv=$(cat "$(requirements mmcv)")
-  # The wheel fits one torch, one Python and one machine type, so all three name its folder.
+  mmcv=$(packages '(onedl-)?mmcv')
+  # The wheel fits one torch, one Python and one machine type, so all three name its directory.
   wheels=$CACHE/${mmcv/==/-}-$("$VENV/bin/python" -c '
 import platform, sys, torch
 print(f"torch{torch.__version__}-cp{sys.version_info[0]}{sys.version_info[1]}-{platform.machine()}")')
@@ -136,18 +138,19 @@ print(f"torch{torch.__version__}-cp{sys.version_info[0]}{sys.version_info[1]}-{p
 
 install_all() {
   make_venv
-  step "installing the build tools" pip_install -r "$(requirements build)"
-  step "installing torch and torchvision (about 2 minutes)" pip_install -r "$(requirements torch)"
-  # mmengine and the rest come first: importing mmcv.ops, the test of its wheel, needs them.
-  step "installing mmengine and mmdet (about 30 seconds)" \
-    pip_install -r "$(requirements mmdet)" -r "$(requirements common)" -r "$(requirements dev)"
-  step "installing the runtimes and mmpretrain (about 2 minutes)" \
-    pip_install -r "$(requirements export)" -r "$(requirements pretrain)"
+  step "installing the build tools" pip_install -r requirements/build.txt
+  # shellcheck disable=SC2046  # each line is one package
+  step "installing torch and torchvision (about 2 minutes)" pip_install $(packages torch)
+  # mmengine and the rest come before mmcv: importing mmcv.ops, the test of its wheel, needs them.
+  # shellcheck disable=SC2046
+  step "installing mmengine, mmdet, mmpretrain and development tools (about 1 minute)" \
+    pip_install $(packages '(onedl-)?mm(engine|det|pretrain)') -r requirements/dev.txt
+  step "installing mmthunder from this directory, with what exports and runs models (about 2 minutes)" \
+    pip_install --no-build-isolation -e '.[export,onnxruntime,openvino,ncnn]'
   "$VENV/bin/python" -c 'import cv2' 2>/dev/null ||
     step "replacing OpenCV by its headless build (this machine has no libGL)" install_headless_opencv
   "$VENV/bin/python" -c 'import mmcv.ops' 2>/dev/null || install_mmcv
-  step "installing mim" pip_install --no-deps -r "$(requirements mim)"
-  step "installing mmthunder from this folder" pip_install --no-deps --no-build-isolation -e .
+  step "installing mim" pip_install --no-deps "$(packages '(openmim|onedl-mim)')"
 }
 
 main() {
