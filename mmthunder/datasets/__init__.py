@@ -1,4 +1,4 @@
-"""Checks of data sets, before they are trained on or tested with; errors name the file, the entry and the field."""
+"""Checks of datasets, before they are trained on or tested with; errors name the file, the entry and the field."""
 
 from .annotation_error import AnnotationError
 from .coco_annotations import load_coco

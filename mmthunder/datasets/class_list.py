@@ -9,7 +9,7 @@ def find_list_error(classes: Any) -> Optional[str]:
     """Find what is wrong with a class list by itself.
 
     Args:
-        classes (Any): ``metainfo['classes']`` of a data set.
+        classes (Any): ``metainfo['classes']`` of a dataset.
 
     Returns:
         str, optional: One line, or None if it is a list of different names.
@@ -40,7 +40,7 @@ def compare_with_annotations(
         classes (Sequence[str]): The class list, as in metainfo.
         counts (Mapping[str, int]): Number of objects of each name in the annotations, in their order.
         section (str): ``'categories'`` of a COCO file or ``'objects'`` of VOC files. A class need not have objects.
-        training (bool): Whether the data set is trained on.
+        training (bool): Whether the dataset is trained on.
 
     Returns:
         tuple[str or None, str or None]: The error, if a class is missing, and a warning, if objects will not be used
@@ -51,7 +51,7 @@ def compare_with_annotations(
     if missing and others:
         if training:
             advice = (
-                f'set metainfo=dict(classes=...) of the data sets of {LOADERS} to names among these, and the '
+                f'set metainfo=dict(classes=...) of the datasets of {LOADERS} to names among these, and the '
                 "head's num_classes to their number"
             )
         else:

@@ -1,4 +1,4 @@
-"""The check of a data set: its annotation files, their fields and its class list."""
+"""The check of a dataset: its annotation files, their fields and its class list."""
 
 import copy
 import logging
@@ -10,7 +10,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import cv2
 import mmcv
-from mmdet.datasets import CocoDataset, LVISV05Dataset, Objects365V1Dataset, XMLDataset
+from mmdet.datasets import CocoDataset, LVISV05Dataset, Objects365V1Dataset, Objects365V2Dataset, XMLDataset
 from mmdet.datasets.api_wrappers import COCO, COCOPanoptic
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
@@ -23,13 +23,16 @@ from .coco_annotations import find_coco_errors, find_unused, no_garbage, read_co
 from .voc_annotations import parse_voc
 from .wrappers import base_dataset_cfgs, dataset_classes
 
+# Ways to load COCO files that number the labels in the order of the categories; a user's own may use another order.
+MMDETS_ORDER = tuple(kind.load_data_list for kind in (CocoDataset, Objects365V1Dataset, Objects365V2Dataset))
+
 
 @dataclass
 class DatasetReport:
-    """What the check of a data set's annotations has found.
+    """What the check of a dataset's annotations has found.
 
     Attributes:
-        key (str): Key of the data set in the config.
+        key (str): Key of the dataset in the config.
         ann_file (str): Path of its annotation file or list.
         classes (Sequence[str]): Its class list.
         labels (Sequence[str]): Names of the classes in the order in which mmdet numbers the labels of its objects.
@@ -69,23 +72,27 @@ class DatasetReport:
 
 
 def build_without_data(cfg: dict) -> Optional[BaseDataset]:
-    """Build a data set without reading its annotations.
+    """Build a dataset without reading its annotations.
 
     Args:
-        cfg (dict): Config of a data set, not of a wrapper.
+        cfg (dict): Config of a dataset, not of a wrapper.
 
     Returns:
-        BaseDataset, optional: The data set, whose paths and class list are known; None for other kinds than mmengine's.
+        BaseDataset, optional: The dataset, whose paths and class list are known; None for other kinds than mmengine's
+        and for those that cannot be built so.
     """
     kind = cfg.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     if not (isinstance(kind, type) and issubclass(kind, BaseDataset)):
         return None
-    return DATASETS.build(dict(copy.deepcopy(cfg), lazy_init=True))
+    try:
+        return DATASETS.build(dict(copy.deepcopy(cfg), lazy_init=True))
+    except TypeError:  # of a user's class that does not take lazy_init; a faulty config fails when it is built
+        return None
 
 
 def config_classes(dataloader: Any) -> Optional[Tuple[str, ...]]:
-    """Return the class list of the data sets of a data loader, without reading their annotations.
+    """Return the class list of the datasets of a data loader, without reading their annotations.
 
     Args:
         dataloader (dict): Config of the data loader.
@@ -127,17 +134,19 @@ def _check_coco(report: DatasetReport, dataset: CocoDataset, training: bool) -> 
     names = {category['id']: category['name'] for category in categories}
     objects = Counter(annotation['category_id'] for annotation in annotations)
     report.counts = {name: objects[key] for key, name in names.items()}
-    report.labels = tuple(name for name in names.values() if name in report.classes)
+    if type(dataset).load_data_list in MMDETS_ORDER:
+        report.labels = tuple(name for name in names.values() if name in report.classes)
     ids = {name: key for key, name in names.items()}
     report.category_ids = [ids.get(name) for name in report.classes]
     report.pycocotools_ids = all(
         len({type(entry['id']) for entry in content[section]}) < 2 for section in ('images', 'categories')
     ) and all(type(annotation['id']) is int and annotation['id'] for annotation in annotations)
-    error, warning = compare_with_annotations(path, report.classes, report.counts, 'categories', training)
+    in_order = training and type(dataset).load_data_list in MMDETS_ORDER
+    error, warning = compare_with_annotations(path, report.classes, report.counts, 'categories', in_order)
     if not error and training and report.labels != tuple(report.classes):
         error = (
             f'{path}: metainfo lists the classes {tuple(report.classes)}, but mmdet numbers the labels in the order '
-            f'of the categories; set metainfo=dict(classes={report.labels}) of the data sets of {LOADERS}'
+            f'of the categories; set metainfo=dict(classes={report.labels}) of the datasets of {LOADERS}'
         )
     report.errors.extend(filter(None, [error]))
     report.warnings.extend(filter(None, [warning]))
@@ -187,13 +196,13 @@ def _without_size(path: str, image: str) -> str:
 
 
 def check_dataset(cfg: dict, training: bool = True, key: str = 'dataset') -> DatasetReport:
-    """Check the annotations of a data set and its class list, without building it.
+    """Check the annotations of a dataset and its class list, without building it.
 
-    Checked are data sets in COCO's layout (:class:`~mmdet.datasets.CocoDataset` and its subclasses with the same
+    Checked are datasets in COCO's layout (:class:`~mmdet.datasets.CocoDataset` and its subclasses with the same
     annotations) and in Pascal VOC's (:class:`~mmdet.datasets.XMLDataset` and its subclasses).
 
     Args:
-        cfg (dict): Config of the data set, not of a wrapper; see :func:`base_dataset_cfgs`.
+        cfg (dict): Config of the dataset, not of a wrapper; see :func:`base_dataset_cfgs`.
         training (bool): Whether it is trained on, so that the labels must be in the order of the class list.
             Defaults to True.
         key (str): Its key in the config, for the report. Defaults to ``'dataset'``.

@@ -1,4 +1,4 @@
-"""The check of image files: each is decoded as the pipeline of its data set does, once and for all."""
+"""The check of image files: each is decoded as the pipeline of its dataset does, once and for all."""
 
 import errno
 import hashlib
@@ -16,13 +16,15 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets.transforms import LoadImageFromNDArray
 from mmengine.dataset import BaseDataset
 from mmengine.dist import all_gather_object, get_rank, get_world_size
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from mmthunder.utils.atomic_write import atomic_write
 
 from .transforms.loading import LoadTruncatedImageFromFile, is_cut_off, is_of_the_file
+from .wrappers import base_datasets
 
-# Larger data sets are checked only if the config asks for it.
+# Larger datasets are checked only if the config asks for it.
 MAX_IMAGES = 50_000
 CUT_OFF = 'cut off'
 NO_SUCH_FILE = os.strerror(errno.ENOENT)
@@ -135,10 +137,10 @@ def _names(names: Sequence[str], limit: Optional[int]) -> str:
 
 
 def find_loader(dataset: BaseDataset) -> Optional[LoadImageFromFile]:
-    """Find the transform that loads the images of a data set from local files.
+    """Find the transform that loads the images of a dataset from local files.
 
     Args:
-        dataset (BaseDataset): The data set.
+        dataset (BaseDataset): The dataset.
 
     Returns:
         LoadImageFromFile, optional: The first transform of its pipeline, if it is mmcv's or one derived from it.
@@ -156,7 +158,7 @@ def check_image(loader: LoadImageFromFile, info: dict) -> ImageState:
 
     Args:
         loader (LoadImageFromFile): The transform that loads it.
-        info (dict): What the data set knows of the image, with ``img_path``; it is changed.
+        info (dict): What the dataset knows of the image, with ``img_path``; it is changed.
 
     Returns:
         ImageState: How it decodes.
@@ -175,27 +177,31 @@ def check_image(loader: LoadImageFromFile, info: dict) -> ImageState:
         if '\\' in info['img_path'] and osp.exists(info['img_path'].replace('\\', '/')):
             problem += ', but one with / instead of \\; write / in the annotations'
         return ImageState(0, 0, problem)
+    reason = ''
     try:
         loaded = loader.transform(info)
     except Exception as error:  # decoders raise errors of many types
         if not is_of_the_file(error):
             raise
         loaded = None
+        if not isinstance(error, (AssertionError, OSError, cv2.error)):  # as of a user's own loader
+            reason = f': {type(error).__name__}: {error}'
     if loaded is None:
         is_page = content[:64].lstrip().lower().startswith((b'<!doctype html', b'<html'))
-        return ImageState(0, 0, 'a web page' if is_page else 'not a readable image' if content else 'an empty file')
+        problem = 'a web page' if is_page else 'not a readable image' if content else 'an empty file'
+        return ImageState(0, 0, problem + reason)
     height, width = loaded['img'].shape[:2]
     return ImageState(width, height, CUT_OFF if is_cut_off(content) else '')
 
 
 class ImageMemory:
-    """Remembers how the files of a data set decode, by path, size and modification time.
+    """Remembers how the files of a dataset decode, by path, size and modification time.
 
     It is in the user's cache directory: ``$MMTHUNDER_CACHE``, or ``mmthunder`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
     A memory that cannot be read or written is no error.
 
     Args:
-        dataset (BaseDataset): The data set.
+        dataset (BaseDataset): The dataset.
         loader (LoadImageFromFile): The transform that loads its images.
     """
 
@@ -259,12 +265,12 @@ def _decode(dataset: BaseDataset, loader: LoadImageFromFile, positions: Mapping[
 
 
 def check_images(dataset: BaseDataset, max_images: float = MAX_IMAGES) -> ImageReport:
-    """Decode all images of a data set that are not remembered from an earlier check.
+    """Decode all images of a dataset that are not remembered from an earlier check.
 
     The processes of a distributed job share the work and return the same report.
 
     Args:
-        dataset (BaseDataset): The data set, initialised.
+        dataset (BaseDataset): The dataset, initialised.
         max_images (float): Largest number of images to check. Defaults to 50,000.
 
     Returns:
@@ -324,3 +330,24 @@ def _compare_size(report: ImageReport, info: dict, state: ImageState) -> None:
         report.mismatches.append(f'{message} and have boxes outside of it')
     else:
         report.other_sizes.append(message)
+
+
+def tolerate_damage(dataset: Dataset, skip_unreadable: bool) -> List[LoadTruncatedImageFromFile]:
+    """Make datasets load what is there of images that are cut off.
+
+    Args:
+        dataset (Dataset): A dataset, possibly wrapped. In place of mmcv's loader of images, which its pipelines begin
+            with, they get ours.
+        skip_unreadable (bool): Whether to take another image for one that cannot be decoded. mmengine's datasets do so
+            in training.
+
+    Returns:
+        list[LoadTruncatedImageFromFile]: The loaders.
+    """
+    loaders = []
+    for base in base_datasets(dataset):
+        loader = find_loader(base)
+        if type(loader) is LoadImageFromFile:
+            loaders.append(LoadTruncatedImageFromFile.like(loader, skip_unreadable))
+            base.pipeline.transforms[0] = loaders[-1]
+    return loaders

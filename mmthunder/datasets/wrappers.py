@@ -7,13 +7,13 @@ from torch.utils.data import Dataset
 
 
 def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
-    """Walk through the wrappers (repeat, concat, class balance, image mix) to the data sets themselves.
+    """Walk through the wrappers (repeat, concat, class balance, image mix) to the datasets themselves.
 
     Args:
-        dataset (Dataset): A data set, possibly wrapped.
+        dataset (Dataset): A dataset, possibly wrapped.
 
     Yields:
-        BaseDataset: Each data set, in the order of :func:`base_dataset_cfgs`.
+        BaseDataset: Each dataset, in the order of :func:`base_dataset_cfgs`.
     """
     inner = getattr(dataset, 'datasets', None) or ([dataset.dataset] if hasattr(dataset, 'dataset') else [])
     if not inner:
@@ -23,14 +23,14 @@ def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
 
 
 def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dict]]:
-    """Walk through the configs of wrappers to those of the data sets themselves; built objects are skipped.
+    """Walk through the configs of wrappers to those of the datasets themselves; built objects are skipped.
 
     Args:
-        cfg (dict): Config of a data set, possibly wrapped.
+        cfg (dict): Config of a dataset, possibly wrapped.
         key (str): Its key, for ``--cfg-options``. Defaults to ``'dataset'``.
 
     Yields:
-        tuple[str, dict]: Key and config of each data set.
+        tuple[str, dict]: Key and config of each dataset.
     """
     if isinstance(cfg, dict):
         inner = {f'datasets.{i}': child for i, child in enumerate(cfg.get('datasets', []))}
@@ -43,13 +43,13 @@ def base_dataset_cfgs(cfg: Any, key: str = 'dataset') -> Iterator[Tuple[str, dic
 
 
 def dataset_classes(dataset: Dataset) -> Optional[Tuple[str, ...]]:
-    """Return the class list of a data set.
+    """Return the class list of a dataset.
 
     Args:
-        dataset (Dataset): A data set, possibly wrapped.
+        dataset (Dataset): A dataset, possibly wrapped.
 
     Returns:
-        tuple[str], optional: The names; None if there is no list, if the parts of the data set have different ones, as
+        tuple[str], optional: The names; None if there is no list, if the parts of the dataset have different ones, as
         for training with several tasks, or if classes are given to the model as text.
     """
     lists = set()

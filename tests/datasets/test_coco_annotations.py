@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from mmdet.datasets import CocoDataset, Objects365V1Dataset
+from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
 from mmthunder.datasets import AnnotationError, DatasetReport, check_dataset, load_coco
@@ -318,3 +319,27 @@ def test_large_files():
     assert find_unused(data) == []
     # A tenth of the file; the processor's own time, in which it takes 0.15 s.
     assert time.process_time() - start < 2
+
+
+@DATASETS.register_module(force=True)
+class OwnOrderDataset(CocoDataset):
+    """A user's, which numbers the labels by the class list."""
+
+    def load_data_list(self) -> list:
+        return super().load_data_list()
+
+
+@DATASETS.register_module(force=True)
+class OwnArgumentsDataset(CocoDataset):
+    def __init__(self, ann_file: str) -> None:
+        super().__init__(ann_file=ann_file, pipeline=[])
+
+
+def test_own_data_sets(data, tmp_path):
+    """Their annotations are checked, the order of their labels is their own."""
+    path = write(tmp_path, data)
+    assert check(path, classes=('dog', 'cat'), kind='OwnOrderDataset').errors == []
+    assert check(path, classes=('dog', 'cow', 'cat'), kind='OwnOrderDataset').errors == []
+    del data['annotations'][0]['bbox']
+    assert 'bbox is missing' in check(write(tmp_path, data), kind='OwnOrderDataset').errors[0]
+    assert not check_dataset(dict(type='OwnArgumentsDataset', ann_file=path)).is_checked

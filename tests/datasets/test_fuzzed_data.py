@@ -70,7 +70,7 @@ def check_line(error: Any, path: Any, end: str = ': ') -> None:
 def load_dataset(
     dataset_type: Type[BaseDataset], damaged: Path, ann_file: Path, **prefixes: Path
 ) -> Optional[BaseDataset]:
-    """Load a data set, or check the errors, which name the damaged file."""
+    """Load a dataset, or check the errors, which name the damaged file."""
     cfg = dict(
         type=dataset_type,
         ann_file=str(ann_file),

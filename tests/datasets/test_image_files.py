@@ -1,4 +1,4 @@
-"""The pass over the images of a data set."""
+"""The pass over the images of a dataset."""
 
 import io
 import json
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmengine.dataset import BaseDataset
 from PIL import Image
@@ -69,7 +70,7 @@ def write(path: Path, content: Any) -> None:
 
 
 def build(root: Path, names: List[str], loader: Optional[dict] = None, **options) -> CocoDataset:
-    """Build a data set of images that are annotated with 64x48 px."""
+    """Build a dataset of images that are annotated with 64x48 px."""
     content = dict(
         images=[dict(id=i, file_name=name, width=64, height=48) for i, name in enumerate(names)],
         categories=[dict(id=1, name='cat')],
@@ -303,3 +304,20 @@ def test_two_processes(tmp_path, cache):
     assert first[0]['positions'] == [2, 7] and first[0]['cut_off'] == [str(tmp_path / '5.jpg')]
     assert [report['num_decoded'] for report in first] == [8, 0]
     assert len(list((cache / 'images').iterdir())) == 1
+
+
+def test_own_loaders(tmp_path):
+    """Those derived from mmcv's are used; their faults are named."""
+
+    class OwnLoader(LoadImageFromFile):
+        def transform(self, results: dict) -> dict:
+            if results['img_id'] == 1:
+                raise KeyError('depth')
+            return super().transform(results)
+
+    for name in 'ab':
+        (tmp_path / f'{name}.jpg').write_bytes(JPEG)
+    dataset = build(tmp_path, ['a.jpg', 'b.jpg'])
+    dataset.pipeline.transforms[0] = OwnLoader()
+    report = check_images(dataset)
+    assert report.unreadable == {f'{tmp_path}/b.jpg': "not a readable image: KeyError: 'depth'"}

@@ -1,4 +1,4 @@
-"""Class lists of data sets, heads and checkpoints: the right AP, or refused with advice that leads there."""
+"""Class lists of datasets, heads and checkpoints: the right AP, or refused with advice that leads there."""
 
 import ast
 import json
@@ -22,7 +22,7 @@ REVERSED = CLASSES[::-1]
 
 def advised(error: Exception) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
     """Read the class list and the data loaders from the advice of a message."""
-    found = re.search(r'set metainfo=dict\(classes=(\(.*?\))\) of the data sets of ([\w, ]+)', str(error))
+    found = re.search(r'set metainfo=dict\(classes=(\(.*?\))\) of the datasets of ([\w, ]+)', str(error))
     return ast.literal_eval(found[1]), tuple(re.split(', | and ', found[2]))
 
 

@@ -58,7 +58,7 @@ def voc_loader(root: Path, *classes: str) -> dict:
 
 
 def wrap(loader: dict, kind: str) -> dict:
-    """Put the data set into a wrapper."""
+    """Put the dataset into a wrapper."""
     dataset = loader['dataset']
     wrappers = dict(
         none=dataset,
@@ -99,7 +99,7 @@ class TestMissingData:
             build(wrap(tiny_cfg.train_dataloader, kind))
         message = str(error.value)
         assert message.startswith('nowhere/coco/annotations/train.json: no such annotation file')
-        assert "link the data set at 'nowhere/coco/'" in message
+        assert "link the dataset at 'nowhere/coco/'" in message
         key = dict(none='', concat='.datasets.0', repeat_concat='.dataset.datasets.0').get(kind, '.dataset')
         assert f'--cfg-options train_dataloader.dataset{key}.data_root=' in message
         assert '\n' not in message
@@ -109,7 +109,7 @@ class TestMissingData:
             build(wrap(voc_loader(Path('nowhere/voc'), 'cat'), kind))
         message = str(error.value)
         assert message.startswith('nowhere/voc/ImageSets/Main/train.txt: no such annotation file')
-        assert "link the data set at 'nowhere/voc/'" in message
+        assert "link the dataset at 'nowhere/voc/'" in message
 
     @pytest.mark.parametrize('task', ['train', 'val', 'test'])
     def test_names_the_loader(self, tiny_cfg, kind, task):
@@ -296,7 +296,7 @@ class TestClassList:
         assert len(build(voc_loader(voc, *classes)).dataset) == 3
 
     def test_voc_in_another_storage(self, voc):
-        """Files are read with the data set's backend_args alone."""
+        """Files are read with the dataset's backend_args alone."""
 
         class Elsewhere(LocalBackend):
             """Files by their paths below a folder."""

@@ -169,3 +169,16 @@ def test_in_a_run(tiny_cfg: Config, build_runner):
     tiny_cfg.test_evaluator.type = 'OwnCocoMetric'
     with pytest.raises(AnnotationError, match='leaves out'):
         build_runner(tiny_cfg).test()
+
+
+def test_other_annotations(shared):
+    """A COCO file of a Pascal VOC dataset."""
+    dataset = dict(
+        type='XMLDataset',
+        data_root=f'{shared}/data/BCCD/',
+        ann_file='ImageSets/Main/val.txt',
+        data_prefix=dict(sub_data_root=''),
+        metainfo=dict(classes=('RBC', 'WBC', 'Platelets')),
+        pipeline=[],
+    )
+    assert errors(dict(type='ThunderCocoMetric', ann_file='val.json'), dataset) == []

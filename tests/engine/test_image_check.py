@@ -10,6 +10,7 @@ from typing import Any, Callable, List
 import cv2
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -26,7 +27,7 @@ def damage(path: Path, content: Any) -> Path:
 
 @pytest.fixture
 def root(shapes, tmp_path) -> Path:
-    """The data set in a directory of its own, in which tests break images."""
+    """The dataset in a directory of its own, in which tests break images."""
     return shutil.copytree(shapes, tmp_path / 'shapes')
 
 
@@ -145,7 +146,7 @@ def test_off(cfg, build, root, messages, num_workers):
     runner.train()
     assert len(runner.train_dataloader.dataset) == 8 and runner.iter == 4
     (count,) = (message for message in messages if 'Images left out' in message)
-    assert re.search(r'0 files .* and [1-9]\d* times', count)
+    assert re.search(r' 0 files .*; [1-9]\d* loads', count)
     if not num_workers:
         assert sum(f'{path}: missing or not a readable image; skipped' in message for message in messages) == 1
 
@@ -158,7 +159,7 @@ def test_damaged_while_training(cfg, build, root):
 
 
 def test_too_many(cfg, build, root, messages, monkeypatch):
-    """Large data sets are not checked, with a message, unless the config asks for it."""
+    """Large datasets are not checked, with a message, unless the config asks for it."""
     monkeypatch.setattr('mmthunder.engine.runner.image_check.MAX_IMAGES', 7)
     path = damage(root / 'train/000005.jpg', b'')
     runner = build()
@@ -214,7 +215,7 @@ def test_wrappers(cfg, build, root, wrapper):
     ],
 )
 def test_with_other_selections(cfg, build, root, options, expected):
-    """The images that the data set had are kept, in their order, without those that are damaged."""
+    """The images that the dataset had are kept, in their order, without those that are damaged."""
     names = sorted(path.name for path in (root / 'train').iterdir())
     for i in (1, 5):
         damage(root / 'train' / names[i], b'')
@@ -242,3 +243,45 @@ class TestSizes:
         cv2.imwrite(str(path), np.zeros((96, 98, 3), np.uint8))
         build().train()
         assert sum(f'{path}: has 98x96 px, but its annotations say 96x96' in message for message in messages) == 1
+
+
+@pytest.mark.parametrize(
+    'options', [dict(image=False), dict(images='no'), dict(images=1), dict(strict='True'), True, 'off', [1]]
+)
+def test_options(cfg, build, options):
+    cfg.dataset_check = options
+    with pytest.raises(ValueError, match='^dataset_check is .*; expected a dict of images, one of'):
+        build().train()
+
+
+def test_pipelines_that_hooks_put_in(cfg, build, root, messages):
+    """As mmdet does for the last epochs."""
+    path = root / 'train/000005.jpg'
+    path.write_bytes(path.read_bytes()[:-20])
+    cfg.custom_hooks = [
+        dict(type='PipelineSwitchHook', switch_epoch=1, switch_pipeline=cfg.train_dataloader.dataset.pipeline)
+    ]
+    cfg.train_cfg.max_epochs = 2
+    runner = build()
+    runner.train()
+    assert runner.iter == 8 and type(runner.train_dataloader.dataset.pipeline.transforms[0]) is not LoadImageFromFile
+
+
+def test_drawing(cfg, build, root, monkeypatch):
+    """mmdet draws with a loader of its own, which fails at files that OpenCV's loader refuses."""
+    path = root / 'val/000002.jpg'
+    path.write_bytes(path.read_bytes()[:-20])
+    cfg.default_hooks.visualization.update(draw=True, show=False, test_out_dir='pictures')
+    monkeypatch.setattr('mmcv.imread', lambda path: None)
+    with pytest.raises(AnnotationError, match=f'^{path}: is cut off, so that mmdet cannot draw'):
+        build().test()
+    monkeypatch.setattr('mmcv.imread', lambda path: np.zeros((1, 1, 3)))
+    build().build_dataloader(cfg.val_dataloader)
+
+
+def test_other_data_loaders(cfg, build, root):
+    """What a hook builds is not checked."""
+    (root / 'train/000005.jpg').write_bytes(b'')
+    runner = build()
+    loader = dict(cfg.train_dataloader, batch_size=1)
+    assert len(runner.build_dataloader(loader).dataset) == 8

@@ -15,7 +15,7 @@ def root(shapes, tmp_path) -> Path:
 
 @pytest.fixture
 def check(tiny_cfg: Config, load_tool, root, tmp_path, capsys) -> Callable:
-    """Check the data set; returns the exit status and what is printed."""
+    """Check the dataset; returns the exit status and what is printed."""
     tool = load_tool('check_dataset.py')
     for loader in (tiny_cfg.train_dataloader, tiny_cfg.val_dataloader, tiny_cfg.test_dataloader):
         loader.dataset.data_root = f'{root}/'

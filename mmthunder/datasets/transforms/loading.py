@@ -69,7 +69,7 @@ class LoadTruncatedImageFromFile(LoadImageFromFile):
     Args:
         args: Arguments of :class:`~mmcv.transforms.LoadImageFromFile`.
         skip_unreadable (bool): Whether to log files that are missing or cannot be decoded and return None instead of
-            raising; mmengine's data sets then take another image. Defaults to False.
+            raising; mmengine's datasets then take another image. Defaults to False.
         kwargs: Arguments of :class:`~mmcv.transforms.LoadImageFromFile`.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Saves the classes as the training saw them, and compares those of checkpoints with the data sets."""
+"""Saves the classes as the training saw them, and compares those of checkpoints with the datasets."""
 
 from typing import Any, List, Optional
 
@@ -10,10 +10,10 @@ from mmthunder.datasets import AnnotationError, base_datasets, config_classes, d
 
 
 def category_ids(dataset: Any) -> Optional[List[Any]]:
-    """Return the ids of a data set's classes in its annotation file.
+    """Return the ids of a dataset's classes in its annotation file.
 
     Args:
-        dataset (Dataset): A data set, possibly wrapped; of several ones the first is taken.
+        dataset (Dataset): A dataset, possibly wrapped; of several ones the first is taken.
 
     Returns:
         list, optional: An id for each class; None for annotations without ids, such as Pascal VOC's.
@@ -66,5 +66,5 @@ class DatasetMetaHook(Hook):
                 continue
             raise AnnotationError(
                 f'{path}: the classes are {tuple(trained)}, by which the labels are numbered, but {task}_dataloader '
-                f'has {classes}; set metainfo=dict(classes={tuple(trained)}) of the data sets of {task}_dataloader'
+                f'has {classes}; set metainfo=dict(classes={tuple(trained)}) of the datasets of {task}_dataloader'
             )

@@ -1,4 +1,4 @@
-"""Compares the class lists of a runner's data sets with each other and with the model."""
+"""Compares the class lists of a runner's datasets with each other and with the model."""
 
 from typing import Any, Iterator, Sequence, Tuple
 
@@ -13,12 +13,12 @@ from mmthunder.datasets import AnnotationError, config_classes, dataset_classes
 
 
 def check_classes(runner: Runner, task: str, dataset: Dataset) -> None:
-    """Check that a data set and the model, and in training the training set, have the same classes.
+    """Check that a dataset and the model, and in training the training set, have the same classes.
 
     Args:
         runner (Runner): The runner.
         task (str): ``'train'``, ``'val'`` or ``'test'``.
-        dataset (Dataset): The data set of that task's data loader.
+        dataset (Dataset): The dataset of that task's data loader.
 
     Raises:
         AnnotationError: If the lists of classes differ, or a setting of the model has another length.
@@ -38,7 +38,7 @@ def check_classes(runner: Runner, task: str, dataset: Dataset) -> None:
     if trained and classes != trained:
         raise AnnotationError(
             f'{key} has the classes {classes}, but train_dataloader {trained}, by which the labels are numbered; set '
-            f'metainfo=dict(classes={trained}) of the data sets of {key}'
+            f'metainfo=dict(classes={trained}) of the datasets of {key}'
         )
     if errors:
         raise AnnotationError(errors[0])
@@ -80,7 +80,7 @@ def find_model_errors(model: nn.Module, classes: Sequence[str], key: str) -> Ite
                 yield (
                     f'{name}.num_classes is {num_classes}, but {key} has {len(classes)} classes, {tuple(classes)}; '
                     f'set num_classes={len(classes)} for a model that is trained with these, or let '
-                    f'metainfo=dict(classes=...) of its data sets list the {num_classes} that it was trained with'
+                    f'metainfo=dict(classes=...) of its datasets list the {num_classes} that it was trained with'
                 )
             for loss_name, loss in module.named_children():
                 weights = getattr(loss, 'class_weight', None)

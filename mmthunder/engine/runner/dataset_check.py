@@ -1,7 +1,7 @@
-"""Checks the data sets of a runner's data loaders before it builds them."""
+"""Checks the datasets of a runner's data loaders before it builds them."""
 
 import copy
-from typing import Any, Callable, Dict, List, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
@@ -9,17 +9,18 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmthunder.datasets import AnnotationError, DatasetReport, base_dataset_cfgs, base_datasets, check_dataset
+from mmthunder.datasets.image_files import tolerate_damage
 
 from ..hooks.left_out_images_hook import LeftOutImagesHook
 from .class_check import check_classes
-from .image_check import check_image_files, check_options, tolerate_damage
+from .image_check import check_image_files, check_options
 
 
 def check_not_empty(dataset: Dataset) -> None:
-    """Check that every data set has an image; an infinite sampler would search an empty one forever.
+    """Check that every dataset has an image; an infinite sampler would search an empty one forever.
 
     Args:
-        dataset (Dataset): A data set, possibly wrapped; those not derived from mmengine's are not checked.
+        dataset (Dataset): A dataset, possibly wrapped; those not derived from mmengine's are not checked.
 
     Raises:
         AnnotationError: If there is no image.
@@ -33,21 +34,24 @@ def check_not_empty(dataset: Dataset) -> None:
             )
 
 
-def _task(runner: Runner, dataloader: Union[DataLoader, Dict]) -> str:
-    others = dict(val=runner._val_dataloader, test=runner._test_dataloader)
-    return next((task for task, other in others.items() if other is dataloader), 'train')
+def _task(runner: Runner, dataloader: Union[DataLoader, Dict]) -> Optional[str]:
+    """Return whose data loader a config is; None if it is not one of the runner's three."""
+    loaders = {task: getattr(runner, f'_{task}_dataloader') for task in ('train', 'val', 'test')}
+    same = [task for task, other in loaders.items() if other is dataloader]
+    equal = [task for task, other in loaders.items() if isinstance(dataloader, dict) and other == dataloader]
+    return next(iter(same + equal), None)
 
 
 def check_dataloader(runner: Runner, task: str, dataloader: Union[DataLoader, Dict, None]) -> List[DatasetReport]:
-    """Check the annotations and class lists of a data loader's data sets, once in a run.
+    """Check the annotations and class lists of a data loader's datasets, once in a run.
 
     Args:
         runner (Runner): The runner.
         task (str): ``'train'``, ``'val'`` or ``'test'``.
-        dataloader (dict): Config of the data loader. Data sets that are built already are not checked.
+        dataloader (dict): Config of the data loader. Datasets that are built already are not checked.
 
     Returns:
-        list[DatasetReport]: A report of each data set.
+        list[DatasetReport]: A report of each dataset.
 
     Raises:
         AnnotationError: If annotations are damaged or do not match the class list.
@@ -62,7 +66,7 @@ def check_dataloader(runner: Runner, task: str, dataloader: Union[DataLoader, Di
                 report = check_dataset(base_cfg, training=task == 'train', key=key)
             except FileNotFoundError as error:
                 raise FileNotFoundError(
-                    f'{error.filename or error}: no such annotation file; put or link the data set at '
+                    f'{error.filename or error}: no such annotation file; put or link the dataset at '
                     f'{base_cfg.get("data_root")!r}, or point elsewhere with data_root in the config or --cfg-options '
                     f"{key}.data_root=/path/ (likewise the other data loaders and the evaluators' ann_file)"
                 ) from None
@@ -75,7 +79,7 @@ def check_dataloader(runner: Runner, task: str, dataloader: Union[DataLoader, Di
 def build_dataloader(
     runner: Runner, dataloader: Union[DataLoader, Dict], build: Callable[[Any], DataLoader]
 ) -> DataLoader:
-    """Check the data sets of a data loader, then build it.
+    """Check the datasets of a data loader, then build it.
 
     Args:
         runner (Runner): The runner.
@@ -90,10 +94,12 @@ def build_dataloader(
         FileNotFoundError: If an annotation file is missing, with how to point elsewhere.
     """
     task = _task(runner, dataloader)
+    if task is None:
+        return build(dataloader)
     check_dataloader(runner, task, dataloader)
     try:
         loader = build(dataloader)
-    except ValueError:  # as numpy's, of a data set without an image, which cannot be serialized
+    except ValueError:  # as numpy's, of a dataset without an image, which cannot be serialized
         for _, cfg in base_dataset_cfgs(dataloader.get('dataset')):
             check_not_empty(DATASETS.build(dict(copy.deepcopy(cfg), serialize_data=False)))
         raise
@@ -104,7 +110,8 @@ def build_dataloader(
     changed, left_out = check_image_files(runner, task, loader, dataloader)
     if changed is not None:
         loader = build(changed)
-    loaders = tolerate_damage(loader.dataset, skip_unreadable=task == 'train' and not check_options(runner)['strict'])
+    skip_unreadable = task == 'train' and not check_options(runner)['strict']
+    loaders = tolerate_damage(loader.dataset, skip_unreadable)
     if task == 'train':
-        runner.register_hook(LeftOutImagesHook(len(left_out), loaders))
+        runner.register_hook(LeftOutImagesHook(len(left_out), loaders, skip_unreadable))
     return loader

@@ -1,4 +1,4 @@
-"""Checks the evaluators of a runner against the data sets of its data loaders."""
+"""Checks the evaluators of a runner against the datasets of its data loaders."""
 
 import filecmp
 import os.path as osp
@@ -37,14 +37,17 @@ def _walk_metrics(key: str, evaluator: Any) -> Iterator[Tuple[str, Any]]:
 
 
 def _check_ann_file(key: str, path: str, task: str, reports: List[DatasetReport]) -> None:
-    """Compare the annotation file of a metric with those of the data sets.
+    """Compare the annotation file of a metric with those of the datasets.
 
     mmdet compares nothing: with the annotations of other images it computes a wrong AP, or fails when all images have
     been tested.
     """
+    if any(report.category_ids is None for report in reports):  # other annotations than COCO's
+        return
     if len(reports) == 1:
         (expected,) = (report.ann_file for report in reports)
-        if not (osp.isfile(path) and filecmp.cmp(path, expected, shallow=False)):
+        is_same = osp.normpath(path) == osp.normpath(expected) or not osp.isfile(expected)  # in another storage
+        if not is_same and not (osp.isfile(path) and filecmp.cmp(path, expected, shallow=False)):
             raise AnnotationError(
                 f'{key}.ann_file is {osp.normpath(path)}, but {task}_dataloader reads '
                 f'{osp.normpath(expected)}; set {key}.ann_file={expected!r} in the config or '
@@ -58,12 +61,12 @@ def _check_ann_file(key: str, path: str, task: str, reports: List[DatasetReport]
             raise AnnotationError(
                 f'{key}.ann_file is {osp.normpath(path)}, which has no image with id {missing[0]!r}, but '
                 f'{report.key} has one in {report.ann_file}; set it to a file with all images, or to None to evaluate '
-                "with the data sets' own annotations"
+                "with the datasets' own annotations"
             )
 
 
 def _check_metric(key: str, metric: Any, task: str, reports: List[DatasetReport], cfgs: List[dict]) -> None:
-    """Check that a metric computes what its data sets ask for."""
+    """Check that a metric computes what its datasets ask for."""
     if isinstance(metric, dict):
         kind, option = metric.get('type'), metric.get
         kind = METRICS.get(kind) if isinstance(kind, str) else kind

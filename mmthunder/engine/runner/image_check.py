@@ -5,29 +5,43 @@ import logging
 import math
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
-from mmcv.transforms import LoadImageFromFile
+import mmcv
+from mmdet.engine.hooks import DetVisualizationHook
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mmthunder.datasets import AnnotationError, base_dataset_cfgs, base_datasets
-from mmthunder.datasets.image_files import MAX_IMAGES, check_images, find_loader
-from mmthunder.datasets.transforms import LoadTruncatedImageFromFile
+from mmthunder.datasets.image_files import MAX_IMAGES, ImageReport, check_images
 
 
 def check_options(runner: Runner) -> dict:
-    """Return the options of the check, ``dataset_check`` of the config, with their defaults."""
-    return {**dict(images='auto', strict=False), **(runner.cfg.get('dataset_check') or {})}
+    """Return the options of the check, ``dataset_check`` of the config, with their defaults.
+
+    Raises:
+        ValueError: If an option is unknown or has an invalid value.
+    """
+    valid = dict(images=('auto', True, False), strict=(False, True))
+    options = {name: values[0] for name, values in valid.items()}
+    given = runner.cfg.get('dataset_check') or {}
+    for name, value in given.items() if isinstance(given, dict) else {None: given}.items():
+        if name not in valid or not any(value is choice or value == choice == 'auto' for choice in valid[name]):
+            raise ValueError(
+                f'dataset_check is {given!r}; expected a dict of images, one of {valid["images"]}, and strict, one of '
+                f'{valid["strict"]}'
+            )
+        options[name] = value
+    return options
 
 
 def check_image_files(
     runner: Runner, task: str, loader: DataLoader, dataloader: dict
 ) -> Tuple[Optional[dict], Dict[str, str]]:
-    """Check the images of a data loader's data sets, and find a config without those that do not decode.
+    """Check the images of a data loader's datasets, and find a config without those that do not decode.
 
     The key ``dataset_check`` of the config is ``dict(images='auto', strict=False)`` by default: ``images`` is whether
-    to decode all images, ``'auto'`` up to 50,000 in a data set; ``strict`` is whether to refuse to train without the
+    to decode all images, ``'auto'`` up to 50,000 in a dataset; ``strict`` is whether to refuse to train without the
     files that do not decode or with those that decode in part. Files that decode in part are loaded as far as they go.
 
     Args:
@@ -55,8 +69,8 @@ def check_image_files(
         report = check_images(base, max_images)
         if not report.skipped:
             print_log(
-                f'{base.ann_file}: {len(base)} images checked, {report.num_decoded} files of them now and the others '
-                'at earlier starts',
+                f'{base.ann_file}: {len(base)} images are checked; {report.num_decoded} files were decoded now, the '
+                'others at an earlier start',
                 logger='current',
             )
         elif options['images']:
@@ -68,6 +82,8 @@ def check_image_files(
             )
         for error in report.errors(task == 'train', options['strict']):
             raise AnnotationError(error)
+        if task != 'train' and any(isinstance(hook, DetVisualizationHook) and hook.draw for hook in runner._hooks):
+            _check_drawing(report)
         for warning in report.warnings(task == 'train'):
             print_log(warning, logger='current', level=logging.WARNING)
         if report.positions:
@@ -76,29 +92,18 @@ def check_image_files(
     return (changed, left_out) if left_out else (None, {})
 
 
-def tolerate_damage(dataset: Dataset, skip_unreadable: bool) -> List[LoadTruncatedImageFromFile]:
-    """Make data sets load what is there of images that are cut off.
-
-    Args:
-        dataset (Dataset): A data set, possibly wrapped. In place of mmcv's loader of images, which its pipelines begin
-            with, they get ours.
-        skip_unreadable (bool): Whether to take another image for one that cannot be decoded. mmengine's data sets do so
-            in training.
-
-    Returns:
-        list[LoadTruncatedImageFromFile]: The loaders.
-    """
-    loaders = []
-    for base in base_datasets(dataset):
-        loader = find_loader(base)
-        if type(loader) is LoadImageFromFile:
-            loaders.append(LoadTruncatedImageFromFile.like(loader, skip_unreadable))
-            base.pipeline.transforms[0] = loaders[-1]
-    return loaders
+def _check_drawing(report: ImageReport) -> None:
+    """Refuse images that can be tested, but not drawn: mmdet's hook loads them with OpenCV alone."""
+    for path in report.cut_off:
+        if mmcv.imread(path) is None:
+            raise AnnotationError(
+                f'{path}: is cut off, so that mmdet cannot draw its detections; replace the file, or do without '
+                '--show-dir and --show'
+            )
 
 
 def _remaining(dataset: BaseDataset, indices: Union[int, Sequence[int], None], positions: Sequence[int]) -> List[int]:
-    """Remove positions of a data set from its ``indices``."""
+    """Remove positions of a dataset from its ``indices``."""
     left_out = set(positions)
     remaining = [i for i in range(len(dataset)) if i not in left_out]
     if isinstance(indices, int) and indices < 0:  # the last ones

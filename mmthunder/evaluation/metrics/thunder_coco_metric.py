@@ -37,7 +37,7 @@ class NumberedCOCO(COCO):
         if missing:
             raise ValueError(
                 f'ann_file of the evaluator has no image with id {missing[0]!r} (and {len(missing) - 1} others that '
-                'were tested); set it to the annotation file of the data set'
+                'were tested); set it to the annotation file of the dataset'
             )
         by_name = {category['name']: key for key, category in annotations.cats.items()}
         self.file_ids = [by_name.get(name) for name in classes]
@@ -87,7 +87,7 @@ class ThunderCocoMetric(CocoMetric):
     - The file lists the categories in another order than ``metainfo`` the classes, or lacks some: detections are
       matched with them by name. mmdet takes its n-th category for the n-th class. Detections of classes that the file
       lacks do not count.
-    - The data set has a part of the images of the file (``indices``, ``filter_cfg``): those that were tested are
+    - The dataset has a part of the images of the file (``indices``, ``filter_cfg``): those that were tested are
       evaluated. mmdet counts all objects of the others as missed.
     - Ids of annotations may be 0 and any ids may be strings. pycocotools takes 0 for no match and fails at strings.
     - ``classwise`` gives the APs to the right classes if the ids of the categories do not ascend, as pycocotools
@@ -156,7 +156,7 @@ class ThunderCocoMetric(CocoMetric):
         if len(images) < len(annotations.imgs):
             print_log(
                 f'Evaluating {len(images)} of the {len(annotations.imgs)} images of ann_file, which are those of the '
-                'data set',
+                'dataset',
                 logger='current',
             )
         metrics = super().compute_metrics(list(images.values()))
