@@ -81,10 +81,10 @@ def load() -> Callable[[Path], Config]:
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """Golden files and real images, which not every machine has."""
-    folder = REPO.parent / 'shared'
-    if not folder.is_dir():
-        pytest.skip('needs the folder shared beside the repository')
-    return folder
+    directory = REPO.parent / 'shared'
+    if not directory.is_dir():
+        pytest.skip('needs the directory shared beside the repository')
+    return directory
 
 
 @pytest.fixture(scope='session')

@@ -18,7 +18,7 @@ def make_crops(load_tool) -> ModuleType:
 
 
 def crop(make_crops, repo: Path, shapes: Path, out: Path, *args: str) -> Path:
-    """Crop the small data set into a folder and return the folder."""
+    """Crop the small data set into a directory and return the directory."""
     options = [f'{split}_dataloader.dataset.data_root={shapes}/' for split in ('train', 'val')]
     config = repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py'
     make_crops.main([str(config), '--out', str(out), *args, '--cfg-options', *options])
@@ -32,8 +32,8 @@ def crops(make_crops, repo, shapes, tmp_path_factory) -> Path:
     return crop(make_crops, repo, shapes, tmp_path_factory.mktemp('crops') / 'crops')
 
 
-def contents(folder: Path) -> dict:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+def contents(directory: Path) -> dict:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob('*') if path.is_file()}
 
 
 def objects(shapes: Path, split: str, min_side: float = 8) -> list:
@@ -46,7 +46,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_one_crop_an_object(crops, shapes):
-    """In the folder of its class; the splits stay apart."""
+    """In the directory of its class; the splits stay apart."""
     for split in ('train', 'val'):
         assert {path.name for path in (crops / split).iterdir()} == {*CLASSES, 'background'}
         found = Counter(path.parent.name for path in (crops / split).glob('*/*.jpg'))
@@ -61,8 +61,8 @@ def test_pixels(crops, shapes):
         side = round(1.2 * max(w, h))
         x1, y1 = (round(min(max(start + (size - side) / 2, 0), 96 - side)) for start, size in ((x, w), (y, h)))
         expected = read(shapes / f'val/{annotation["image_id"]:06d}.jpg')[y1 : y1 + side, x1 : x1 + side]
-        folder = crops / 'val' / CLASSES[annotation['category_id'] - 1]
-        pictures = [read(path) for path in folder.glob(f'{annotation["image_id"]:06d}_*.jpg')]
+        directory = crops / 'val' / CLASSES[annotation['category_id'] - 1]
+        pictures = [read(path) for path in directory.glob(f'{annotation["image_id"]:06d}_*.jpg')]
         errors = [np.abs(picture - expected).mean() for picture in pictures if picture.shape == expected.shape]
         assert errors and min(errors) < 8  # JPEG's, of textures with noise
 
@@ -146,8 +146,8 @@ def test_unreadable_image_leaves_nothing(make_crops, repo, shapes, tmp_path):
 def test_voc_layout(make_crops, repo, tmp_path):
     """Through the wrapper of BCCD's config."""
     root = tmp_path / 'BCCD'
-    for folder in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
-        (root / folder).mkdir(parents=True)
+    for directory in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
+        (root / directory).mkdir(parents=True)
     for split, name in (('train', 'WBC'), ('val', 'RBC')):
         image = ET.Element('annotation')
         ET.SubElement(image, 'filename').text = f'{split}.jpg'
@@ -202,9 +202,9 @@ def test_window(make_crops, box, margin, expected):
     assert make_crops.window(np.array(box, float), margin, 100, 50) == expected
 
 
-def test_empty_places(make_crops):
+def test_background_boxes(make_crops):
     boxes = np.array([(0.0, 0.0, 40.0, 50.0), (60.0, 10.0, 100.0, 40.0)])
-    places = make_crops.empty_places(np.random.default_rng(0), boxes, 5, 200, 100)
+    places = make_crops.background_boxes(np.random.default_rng(0), boxes, 5, 200, 100)
     assert places.shape == (5, 4)
     assert (places >= 0).all() and (places[:, 2] <= 200).all() and (places[:, 3] <= 100).all()
     sides = places[:, 2:] - places[:, :2]
@@ -217,4 +217,4 @@ def test_empty_places(make_crops):
 
 def test_no_empty_place(make_crops):
     boxes = np.array([(0.0, 0.0, 100.0, 50.0)])
-    assert make_crops.empty_places(np.random.default_rng(0), boxes, 3, 100, 50).shape == (0, 4)
+    assert make_crops.background_boxes(np.random.default_rng(0), boxes, 3, 100, 50).shape == (0, 4)

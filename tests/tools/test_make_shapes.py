@@ -13,12 +13,12 @@ def write(make_shapes, out: Path, *args: str) -> Path:
     return out
 
 
-def contents(folder: Path) -> dict:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+def contents(directory: Path) -> dict:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob('*') if path.is_file()}
 
 
-def annotations(folder: Path, split: str = 'train') -> dict:
-    return json.loads((folder / f'annotations/{split}.json').read_text())
+def annotations(directory: Path, split: str = 'train') -> dict:
+    return json.loads((directory / f'annotations/{split}.json').read_text())
 
 
 def test_layout(make_shapes, tmp_path):

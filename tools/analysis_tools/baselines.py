@@ -1,4 +1,4 @@
-"""Detectors of others, to be timed beside the project's."""
+"""Detectors of torchvision and mmdet to compare latency with."""
 
 from pathlib import Path
 from typing import Optional

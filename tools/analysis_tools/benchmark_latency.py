@@ -1,4 +1,4 @@
-"""Times detectors on the CPU beside others, in one run.
+"""Time detectors on the CPU beside others, in one run.
 
     python tools/analysis_tools/benchmark_latency.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py \
         --threads 1 \
@@ -8,7 +8,7 @@ Every round calls each model once in each backend, so that a machine that slows 
 them; ratios are taken round by round. A call goes from a uint8 image in memory to boxes. In eager mode
 it is mmdet's ``test_step`` for a config and for mmdet's own detectors, and ``model([image])`` for
 torchvision's; in the other backends it is one exported graph with everything in it. ``--files`` adds
-files that were exported before, for instance in eight bits. The baselines' images have the first config's
+files that were exported before, for instance INT8 ones. The baselines' images have the first config's
 size. Each model has its own score threshold; ``--score-thr`` gives all but the files the same. Weights
 are random unless a checkpoint is given.
 
@@ -44,7 +44,7 @@ GEMM_SIDE = 1024
 
 
 def cpu_name() -> str:
-    """Name the processor."""
+    """Return the name of the processor."""
     cpuinfo = Path('/proc/cpuinfo')
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -54,13 +54,13 @@ def cpu_name() -> str:
 
 
 def package_versions(packages: Sequence[str]) -> str:
-    """List the versions that packages tell of themselves: forks and builds for CUDA are distributed as others."""
+    """List the packages' ``__version__``: forks and CUDA builds are distributed under other names."""
     # The rest of OpenVINO's names the build.
     return ', '.join(f'{name} {importlib.import_module(name).__version__.split("-")[0]}' for name in packages)
 
 
 def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callable[[], object]:
-    """Make a call of mmdet's ``test_step`` on images (3, H, W) in uint8."""
+    """Return a call of mmdet's ``test_step`` on images (3, H, W) in uint8."""
     height, width = images[0].shape[-2:]
     meta = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0), img_id=0)
 
@@ -74,7 +74,7 @@ def detector_call(model: torch.nn.Module, images: List[torch.Tensor]) -> Callabl
 def file_calls(
     paths: Sequence[str], backends: Sequence[str], threads: int, size: Tuple[int, int], batch: int
 ) -> Dict[Tuple[str, str], Callable[[], object]]:
-    """Make calls of exported files.
+    """Return calls of exported files.
 
     Args:
         paths (Sequence[str]): ONNX files, which every backend runs, and files of OpenVINO (.xml).
@@ -189,7 +189,7 @@ def main() -> None:
         '--references',
         nargs='*',
         metavar='MODEL',
-        help='configs, baselines or files to give ratios to, as they are called in the table; by default all baselines',
+        help='configs, baselines or files to give ratios to, as the table names them; by default all baselines',
     )
     parser.add_argument('--csv', help='file for the medians and percentiles')
     args = parser.parse_args()

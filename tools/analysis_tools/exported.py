@@ -1,4 +1,4 @@
-"""Calls of detectors as exported graphs, for the benchmarks."""
+"""Exported detectors as functions to be timed."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ from mmthunder.runtime.sessions import open_session
 
 
 def to_graph(detector: nn.Module) -> nn.Module:
-    """Make a module from images (N, H, W, 3), uint8 and BGR, to detections.
+    """Return a module from images (N, H, W, 3), uint8 and BGR, to detections.
 
     Args:
         detector (nn.Module): A two-stage detector, or one of those in ``baselines.py``.
@@ -28,7 +28,7 @@ def to_graph(detector: nn.Module) -> nn.Module:
         nn.Module: The module, which can be exported.
 
     Raises:
-        NotImplementedError: If the detector is of two stages and has parts without a form in ONNX.
+        NotImplementedError: If a two-stage detector has parts that ONNX cannot express.
     """
     if not isinstance(detector, BaseDetector):
         return TorchvisionGraph(detector)
@@ -36,7 +36,7 @@ def to_graph(detector: nn.Module) -> nn.Module:
 
 
 def _torchvision_to_onnx(graph: TorchvisionGraph, images: Tensor, path: Path) -> onnx.ModelProto:
-    """Export a detector of torchvision, with the exporter that its post-processing needs."""
+    """Export a detector of torchvision, with the TorchScript exporter, which its post-processing needs."""
     # The exporter of torch.export does not take its boolean indexing (torchvision issue 9306).
     torch.onnx.export(graph, (images,), path, dynamo=False, opset_version=OPSET, input_names=['images'])
     model = onnx.load(path)
@@ -59,8 +59,8 @@ def exported_calls(
         dict[str, Callable]: The calls by backend.
     """
     inputs = torch.from_numpy(images)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'model.onnx'
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / 'model.onnx'
         if isinstance(graph, TorchvisionGraph):
             model = _torchvision_to_onnx(graph, inputs, path)
         else:

@@ -1,4 +1,4 @@
-"""Finds the backbone width at which a config costs as many multiply-adds as another.
+"""Find the backbone width at which a config costs as many multiply-adds as another.
 
     python tools/analysis_tools/match_macs.py configs/thundernet/ablations/thundernet_snet146-dw3_4xb16-375k_coco.py \
         --like configs/thundernet/thundernet_snet146_4xb16-375k_coco.py
@@ -27,10 +27,10 @@ def backbone_macs(backbone: ConfigDict) -> int:
 
 
 def widths(backbone: ConfigDict) -> List[dict]:
-    """List the widths to try, in growing order, as arguments of the backbone."""
+    """List the widths to try, in ascending order, as arguments of the backbone."""
     if 'widen_factor' in backbone:
         return [dict(widen_factor=i / 100) for i in range(25, 201)]
-    # (w + 2) // 4 * 2 is the even number nearest to w / 2; both neighbours as near: the larger.
+    # (w + 2) // 4 * 2 is the even number nearest to w / 2, the larger one of two.
     return [dict(stage_channels=((w + 4) // 8 * 2, (w + 2) // 4 * 2, w)) for w in range(200, 1602, 2)]
 
 
@@ -40,7 +40,7 @@ def search(backbone: ConfigDict, target: int, candidates: Sequence[dict]) -> Lis
     Args:
         backbone (ConfigDict): Config of the backbone.
         target (int): Multiply-adds.
-        candidates (Sequence[dict]): Arguments of the backbone in the order of their multiply-adds.
+        candidates (Sequence[dict]): Arguments of the backbone in ascending order of their multiply-adds.
 
     Returns:
         list[tuple[dict, int]]: The nearest candidate and its multiply-adds, then its neighbours.

@@ -1,6 +1,6 @@
-"""Writes the objects of a detection data set as a classification data set.
+"""Write the objects of a detection data set as a classification data set.
 
-Each annotated object becomes a picture of its box with a margin, in the folder of its class; places
+Each annotated object becomes an image of its box with a margin, in the directory of its class; regions
 without objects become the class `background`. The layout is ImageNet's (`train/CLASS/*.jpg`,
 `val/CLASS/*.jpg`), so that a backbone can be pretrained on the data set that its detector is for. The
 data sets and splits are those of a detector's config.
@@ -27,11 +27,11 @@ BACKGROUND = 'background'
 
 
 def window(box: np.ndarray, margin: float, width: int, height: int) -> Tuple[int, int, int, int]:
-    """Find the square around a box, moved into the image where it sticks out.
+    """Return the square around a box, shifted into the image where it extends beyond it.
 
     Args:
         box (np.ndarray): x1, y1, x2, y2 in pixels.
-        margin (float): Side of the square, in sides of the box (the longer one).
+        margin (float): Side of the square, relative to the longer side of the box.
         width (int): Width of the image, in pixels.
         height (int): Height of the image, in pixels.
 
@@ -46,19 +46,19 @@ def window(box: np.ndarray, margin: float, width: int, height: int) -> Tuple[int
     return (*start.tolist(), *(start + size).tolist())
 
 
-def empty_places(rng: np.random.Generator, boxes: np.ndarray, count: int, width: int, height: int) -> np.ndarray:
-    """Draw squares as large as objects, without objects.
+def background_boxes(rng: np.random.Generator, boxes: np.ndarray, count: int, width: int, height: int) -> np.ndarray:
+    """Sample squares of the size of objects that contain no object.
 
     Args:
         rng (np.random.Generator): Source of randomness.
         boxes (np.ndarray): Objects with shape (N, 4): x1, y1, x2, y2 in pixels; at least one.
-        count (int): Squares to draw.
+        count (int): Number of squares.
         width (int): Width of the image, in pixels.
         height (int): Height of the image, in pixels.
 
     Returns:
-        np.ndarray: Squares with shape (M, 4): at most ``count``, fewer in a crowded image. With each object
-        they share at most 5 % of the smaller one's area.
+        np.ndarray: Squares with shape (M, 4): at most ``count``, fewer in a crowded image. The intersection
+        with each object is at most 5 % of the smaller area.
     """
     found = []
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
@@ -74,19 +74,19 @@ def empty_places(rng: np.random.Generator, boxes: np.ndarray, count: int, width:
     return np.array(found).reshape(-1, 4)
 
 
-def write_split(dataset: Dataset, folder: Path, split_id: int, args: argparse.Namespace) -> None:
+def write_split(dataset: Dataset, directory: Path, split_id: int, args: argparse.Namespace) -> None:
     """Write the crops of one split.
 
     Args:
         dataset (Dataset): mmdet's data set, possibly wrapped; its annotations and image paths are read.
-        folder (Path): Folder of the split.
-        split_id (int): Number of the split, a part of the seed.
+        directory (Path): Directory of the split.
+        split_id (int): Index of the split, a part of the seed.
         args (argparse.Namespace): The command line.
     """
     bases = list(base_datasets(dataset))
     classes = bases[0].metainfo['classes']
     for name in (*classes, BACKGROUND):
-        (folder / name).mkdir(parents=True)
+        (directory / name).mkdir(parents=True)
     counts = Counter()
     for index, info in enumerate(base.get_data_info(i) for base in bases for i in range(len(base))):
         image = cv2.imread(info['img_path'])
@@ -102,28 +102,32 @@ def write_split(dataset: Dataset, folder: Path, split_id: int, args: argparse.Na
             if keep and not instance['ignore_flag']
         ]
         if large.any():
-            # One generator an image: its crops depend on the seed, its split and its number alone.
+            # One generator per image: its crops depend on the seed, its split and its index only.
             rng = np.random.default_rng((args.seed, split_id, index))
-            places = empty_places(rng, boxes[large], args.background, width, height)
+            places = background_boxes(rng, boxes[large], args.background, width, height)
             crops += [(BACKGROUND, window(place, 1, width, height)) for place in places]
         for number, (name, (x1, y1, x2, y2)) in enumerate(crops):
-            path = folder / name / f'{index:06d}_{number:03d}.jpg'
+            path = directory / name / f'{index:06d}_{number:03d}.jpg'
             if not cv2.imwrite(str(path), image[y1:y2, x1:x2], [cv2.IMWRITE_JPEG_QUALITY, 95]):
                 raise OSError(f'cannot write {path}')
             counts[name] += 1
-    print(f'{folder.name}: ' + ', '.join(f'{counts[name]} {name}' for name in (*classes, BACKGROUND)))
+    print(f'{directory.name}: ' + ', '.join(f'{counts[name]} {name}' for name in (*classes, BACKGROUND)))
 
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Parse the command line and write the data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="detector's config, whose train and val data are cropped")
-    parser.add_argument('--out', type=Path, required=True, help='folder to write')
-    parser.add_argument('--margin', type=float, default=1.2, help="side of a crop, in sides of the object's box")
-    parser.add_argument('--min-side', type=float, default=8, help='objects with a shorter side (px) are left out')
-    parser.add_argument('--background', type=int, default=2, help='most crops of an image that show no object')
+    parser.add_argument('--out', type=Path, required=True, help='directory to write')
+    parser.add_argument(
+        '--margin', type=float, default=1.2, help="side of a crop, relative to the longer side of the object's box"
+    )
+    parser.add_argument(
+        '--min-side', type=float, default=8, help='objects with a shorter side below this, in pixels, are left out'
+    )
+    parser.add_argument('--background', type=int, default=2, help='maximum number of crops per image without an object')
     parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
-    parser.add_argument('--force', action='store_true', help='replace an existing folder')
+    parser.add_argument('--force', action='store_true', help='replace an existing directory')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config, as mim takes them')
     args = parser.parse_args(argv)
     if args.out.exists() and not args.force:
@@ -140,9 +144,9 @@ def main(argv: Optional[List[str]] = None) -> None:
     except (OSError, SyntaxError, KeyError, TypeError) as error:
         parser.error(f'{args.config}: {error}; give a config with train_dataloader and val_dataloader')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    with atomic_directory(args.out) as folder:
+    with atomic_directory(args.out) as directory:
         for split_id, (split, dataset) in enumerate(datasets.items()):
-            write_split(DATASETS.build(dataset), folder / split, split_id, args)
+            write_split(DATASETS.build(dataset), directory / split, split_id, args)
     print(f'wrote {args.out}')
 
 

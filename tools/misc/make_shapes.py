@@ -1,4 +1,4 @@
-"""Writes `shapes`, a small synthetic detection data set in COCO format.
+"""Write `shapes`, a small synthetic detection data set in COCO format.
 
 Shapes on textured backgrounds: six classes that differ in outline and in surface pattern, never in
 colour, size or angle, which are drawn from the same distributions for all; overlapping objects, and
@@ -87,7 +87,7 @@ def surface(rng: np.random.Generator, name: str, size: int, radius: float) -> np
 
 
 def outlines(name: str) -> List[np.ndarray]:
-    """Give a class's outline in a unit circle.
+    """Return a class's outline in a unit circle.
 
     Args:
         name (str): One of :data:`CLASSES`.
@@ -167,12 +167,12 @@ def make_image(
     Args:
         rng (np.random.Generator): Source of randomness.
         size (int): Side of the image, in pixels.
-        max_objects (int): Most objects of an image.
+        max_objects (int): Maximum number of objects per image.
         empty_ratio (float): Probability of an image without objects.
 
     Returns:
         tuple[np.ndarray, list[dict]]: BGR image in uint8 and its annotations, with boxes
-        (x, y, w, h) of the whole shapes inside the image, hidden parts included.
+        (x, y, w, h) of the shapes clipped to the image, hidden parts included.
     """
     image = texture(rng, size)
     objects: List[Tuple[int, np.ndarray, List[np.ndarray]]] = []
@@ -207,16 +207,16 @@ def make_image(
 
 def write_split(out: Path, split: str, split_id: int, count: int, args: argparse.Namespace) -> None:
     """Write the images and the annotation file of one split."""
-    folder = out / split
-    folder.mkdir(parents=True)
+    directory = out / split
+    directory.mkdir(parents=True)
     images, annotations = [], []
     for index in range(count):
-        # One generator an image: an image depends on the seed, its split and its number alone.
+        # One generator per image: an image depends on the seed, its split and its index only.
         rng = np.random.default_rng((args.seed, split_id, index))
         image, objects = make_image(rng, args.size, args.max_objects, args.empty_ratio)
         name = f'{index:06d}.jpg'
-        if not cv2.imwrite(str(folder / name), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
-            raise OSError(f'cannot write {folder / name}')
+        if not cv2.imwrite(str(directory / name), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
+            raise OSError(f'cannot write {directory / name}')
         images.append(dict(id=index, file_name=name, width=args.size, height=args.size))
         for annotation in objects:
             annotations.append(dict(annotation, id=len(annotations) + 1, image_id=index))
@@ -230,14 +230,14 @@ def write_split(out: Path, split: str, split_id: int, count: int, args: argparse
 def main(argv: Optional[List[str]] = None) -> None:
     """Parse the command line and write the data set."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--out', type=Path, default=Path('data/shapes'), help='folder to write')
+    parser.add_argument('--out', type=Path, default=Path('data/shapes'), help='directory to write')
     parser.add_argument('--train', type=int, default=1400, help='training images')
     parser.add_argument('--val', type=int, default=300, help='held-out images')
     parser.add_argument('--size', type=int, default=320, help='side of an image, in pixels')
-    parser.add_argument('--max-objects', type=int, default=4, help='most objects of an image')
+    parser.add_argument('--max-objects', type=int, default=4, help='maximum number of objects per image')
     parser.add_argument('--empty-ratio', type=float, default=0.05, help='share of images without objects')
     parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
-    parser.add_argument('--force', action='store_true', help='replace an existing folder')
+    parser.add_argument('--force', action='store_true', help='replace an existing directory')
     args = parser.parse_args(argv)
     for name, least in (('train', 0), ('val', 0), ('size', 32), ('max_objects', 1), ('seed', 0)):
         if getattr(args, name) < least:
@@ -246,9 +246,9 @@ def main(argv: Optional[List[str]] = None) -> None:
         parser.error(f'--empty-ratio {args.empty_ratio}: must be from 0 to 1')
     if args.out.exists() and not args.force:
         parser.error(f'{args.out} exists; give another --out, or --force to replace it')
-    with atomic_directory(args.out) as folder:
-        write_split(folder, 'train', 0, args.train, args)
-        write_split(folder, 'val', 1, args.val, args)
+    with atomic_directory(args.out) as directory:
+        write_split(directory, 'train', 0, args.train, args)
+        write_split(directory, 'val', 1, args.val, args)
     print(f'wrote {args.out}')
 
 
