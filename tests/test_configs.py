@@ -115,6 +115,15 @@ def test_name_says_how_it_is_trained(load, path):
     assert cfg.data_root == f'data/{directories.get(name["data"], name["data"])}/'
 
 
+@pytest.mark.parametrize('path', [path for path in CONFIGS if 'ablations' in path.parts], ids=lambda path: path.stem)
+def test_ablations_are_deltas_of_a_few_lines(path):
+    """A comment that says what differs, one base and the difference."""
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 15 and lines[0].startswith('# ')
+    (base,) = (line for line in lines if line.startswith('_base_ = '))
+    assert base.startswith("_base_ = '.")
+
+
 @pytest.mark.parametrize(('short', 'name'), ALIASES.items())
 def test_short_names(load, short, name):
     assert (

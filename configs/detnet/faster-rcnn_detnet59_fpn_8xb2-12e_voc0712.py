@@ -1,4 +1,4 @@
-# Faster R-CNN with DetNet-59 and FPN on Pascal VOC 07+12. The paper has no VOC; the schedule is mmdet's for it.
+# Faster R-CNN with DetNet-59 and FPN on Pascal VOC 07+12. The paper has no VOC results; the schedule is mmdet's.
 _base_ = [
     '../_base_/models/faster_rcnn_detnet59_fpn.py',
     '../_base_/datasets/voc0712_600.py',
@@ -8,7 +8,7 @@ _base_ = [
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
 
-max_iters = 12400  # 12 epochs = 12 * 16551 images / 16 images an iteration
+max_iters = 12400  # 12 epochs of 16551 images, 16 images per iteration
 train_cfg = dict(max_iters=max_iters, val_interval=3100)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.3, by_epoch=False, begin=0, end=500),

@@ -1,4 +1,4 @@
-# ResNet-50 with FPN at DetNet's settings, the comparison of the paper's Table 1.
+# Faster R-CNN with ResNet-50 and FPN with the settings of DetNet: the baseline of the paper's Table 1.
 _base_ = './faster-rcnn_detnet59_fpn_8xb2-180k_coco.py'
 
 model = dict(

@@ -1,10 +1,10 @@
-# Mask R-CNN with DetNet-59 and FPN trained from scratch and tested on the same first six images of val2017: it
-# fits them if boxes, masks, losses and evaluation are right. Not a model to use.
+# Mask R-CNN with DetNet-59 and FPN, trained from scratch and tested on the first six images of val2017. A check that
+# the model overfits, that is, that boxes, masks, losses and evaluation are right.
 _base_ = './mask-rcnn_detnet59_fpn_8xb2-180k_coco.py'
 
 scale = (384, 288)  # px
 model = dict(
-    # Batch statistics of two of six images would differ too much from those that tests use.
+    # With batches of two images, batch statistics would differ too much from the running statistics used in tests.
     backbone=dict(frozen_stages=-1, norm_cfg=dict(type='GN', num_groups=32), norm_eval=False, init_cfg=None),
     rpn_head=dict(anchor_generator=dict(scales=[4])),  # 16 to 256 px
     roi_head=dict(
@@ -32,7 +32,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_delete_=True, type='CocoMetric', metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
 
-max_iters = 480  # 160 passes over the six images
+max_iters = 480  # 160 epochs of six images
 train_cfg = dict(max_iters=max_iters, val_interval=160)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

@@ -20,7 +20,7 @@ model = dict(
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
         ),
     ),
-    train_cfg=dict(rcnn=dict(mask_size=28)),  # of the targets, in cells
+    train_cfg=dict(rcnn=dict(mask_size=28)),  # side of the mask targets
     test_cfg=dict(rcnn=dict(mask_thr_binary=0.5)),
 )
 

@@ -1,4 +1,4 @@
-# DetNet-59 with the recipe of SNet; the paper has that of ResNeXt, with batches of 256.
+# DetNet-59 on ImageNet-1k with the recipe of SNet; the paper uses that of ResNeXt, with a batch size of 256.
 _base_ = './snet49_8xb64-300k_in1k.py'
 
 model = dict(

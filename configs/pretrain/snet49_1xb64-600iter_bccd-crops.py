@@ -1,10 +1,10 @@
-# SNet49 on the objects of BCCD's training photographs, which tools/misc/make_crops.py cuts out: minutes on a CPU.
+# SNet49 on crops of the objects in BCCD's training images, from tools/misc/make_crops.py: a few minutes on CPU.
 _base_ = './snet49_8xb64-300k_in1k.py'
 
 model = dict(head=dict(num_classes=4, loss=dict(num_classes=4)))
 
 data_root = 'data/bccd_crops/'
-dataset_type = 'CustomDataset'  # classes are the folders' names
+dataset_type = 'CustomDataset'  # one directory per class
 size = 96  # px
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -32,7 +32,7 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type='Accuracy', topk=1), dict(type='SingleLabelMetric', items=['recall'], average=None)]
 test_evaluator = val_evaluator
 
-max_iters = 600  # about 9 passes
+max_iters = 600  # about 9 epochs
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),

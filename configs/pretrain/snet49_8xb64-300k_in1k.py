@@ -1,4 +1,4 @@
-# SNet49 on ImageNet-1k with the recipe that the authors trained SNet146 with.
+# SNet49 on ImageNet-1k with the recipe of the authors' SNet146.
 _base_ = [
     '../_base_/models/snet49_classifier.py',
     '../_base_/datasets/imagenet_224.py',

@@ -1,2 +1,2 @@
-# A short name of thundernet_snet49_1xb8-80e_bccd.
+# Short name of thundernet_snet49_1xb8-80e_bccd.
 _base_ = './thundernet_snet49_1xb8-80e_bccd.py'

@@ -1,2 +1,2 @@
-# A short name of thundernet_snet49_1xb8-5e_shapes.
+# Short name of thundernet_snet49_1xb8-5e_shapes.
 _base_ = './thundernet_snet49_1xb8-5e_shapes.py'

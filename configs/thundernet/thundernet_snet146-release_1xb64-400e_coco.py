@@ -1,13 +1,13 @@
-# The detector that the authors released in 2021, with its recipe: it differs from the paper's in its head,
-# RoI features, training sizes, samples and number of epochs.
+# The detector and recipe that the authors released in 2021. They differ from the paper's in head, RoI features,
+# training sizes, sampling and number of epochs.
 _base_ = ['../_base_/models/thundernet_snet49.py', '../_base_/datasets/coco_320.py', '../_base_/default_runtime.py']
 
 model = dict(
     data_preprocessor=dict(pad_size_divisor=1, batch_augments=None),
     backbone=dict(
         arch='146',
-        channels_last=False,  # adds up in the released network's order; True is faster
-        # The released classifier, after tools/model_converters/convert.py.
+        channels_last=False,  # rounds as the released network does; True is faster
+        # The released classifier, converted by tools/model_converters/convert.py.
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/snet146_release_in1k.pth', prefix='backbone.'),
     ),
     neck=dict(in_channels=[264, 528]),
@@ -31,13 +31,13 @@ train_pipeline = [
     ),
     dict(type='Expand', mean=[123.675, 116.28, 103.53], to_rgb=True, ratio_range=(1, 4)),
     dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
-    # A size for each image; a batch is padded to its largest.
+    # One size per image; batches are padded to the largest one.
     dict(type='RandomChoiceResize', scales=[(240, 240), (360, 360), (480, 480)], keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(
-    batch_size=64,  # on one GPU
+    batch_size=64,  # one GPU
     num_workers=4,
     sampler=dict(type='DefaultSampler'),
     dataset=dict(
@@ -55,7 +55,7 @@ train_dataloader = dict(
     ),
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=1)  # of 5 passes each
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=1)  # 5 passes each
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [

@@ -1,5 +1,5 @@
-# BCCD: 364 blood smear photographs of 640x480 px with 3 classes, in Pascal VOC layout.
-# Training sees 320x320 px crops of the photographs enlarged to about 800x600 px, tests the whole ones.
+# BCCD: 364 blood smear images of 640x480 px with 3 classes, in Pascal VOC layout. Images are resized to 800x600 px;
+# training uses random scales and 320x320 px crops.
 dataset_type = 'XMLDataset'
 data_root = 'data/BCCD/'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 20, 60), (30, 120, 255), (255, 170, 0)])
@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=(800, 600), ratio_range=(0.75, 1.33), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(320, 320), allow_negative_crop=True),
-    # Some annotated boxes, and slivers that a crop leaves, have no area.
+    # Remove boxes of zero area, which some annotations have, and what crops leave of boxes at their borders.
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4), keep_empty=False),
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
     dict(
@@ -35,7 +35,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    # Workers start anew for each epoch, so that resuming repeats the uninterrupted run.
+    # Workers restart at each epoch, so that a resumed run repeats the uninterrupted one.
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

@@ -1,4 +1,4 @@
-# SNet49 as a classifier (paper Table 1): global average pooling and one fc.
+# SNet49 as a classifier (paper Table 1): global average pooling and one fully connected layer.
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='mmdet.SNet', arch='49', out_indices=(2,)),

@@ -1,20 +1,22 @@
-# ThunderNet with SNet49: alpha 5, p 7, one fc of 1024, class-agnostic regression (paper sections 3.1 and 3.2).
-norm_cfg = dict(type='SyncBN')  # plain BN where there is one process
+# ThunderNet with SNet49: alpha 5, p 7, one fc layer of 1024 channels, class-agnostic box regression (paper sections
+# 3.1 and 3.2). mmthunder.models registers its modules; nothing else of the package is needed.
+norm_cfg = dict(type='SyncBN')  # BN if training is not distributed
 model = dict(
     type='ThunderNet',
     data_preprocessor=dict(
-        type='InPlaceDetDataPreprocessor',  # mmdet's, faster
+        type='InPlaceDetDataPreprocessor',  # as DetDataPreprocessor, but faster
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        # Training images come in 480 px; each batch is shrunk to one of these.
+        # Multi-scale training: the pipeline resizes images to the largest size, each batch is resized to one of these
+        # (longer side in px).
         batch_augments=[dict(type='BatchSyncRandomChoiceResize', sizes=[240, 320, 480])],
     ),
     backbone=dict(type='SNet', arch='49', norm_cfg=norm_cfg),
     neck=dict(
         type='CEM',
-        in_channels=[120, 512],  # of C4 and C5
+        in_channels=[120, 512],  # C4, C5
         out_channels=245,  # alpha * p * p
         use_c4=True,
         use_c5=True,
@@ -29,7 +31,7 @@ model = dict(
         norm_cfg=norm_cfg,
         anchor_generator=dict(
             type='AnchorGenerator',
-            scales=[2, 4, 8, 16, 32],  # times the stride: 32 to 512 px
+            scales=[2, 4, 8, 16, 32],  # x stride 16 = 32 to 512 px
             ratios=[0.5, 0.75, 1.0, 4 / 3, 2.0],
             strides=[16],
         ),
@@ -84,7 +86,7 @@ model = dict(
                 match_low_quality=False,
                 ignore_iof_thr=-1,
             ),
-            # Of up to 2000 proposals an image, the 256 with the largest loss.
+            # The 256 of up to 2000 proposals per image with the largest loss.
             sampler=dict(type='OHEMSampler', num=256, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
             pos_weight=-1,
             debug=False,

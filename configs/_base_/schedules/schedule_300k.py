@@ -1,4 +1,5 @@
-# 300000 iterations of 512 images; SGD 0.5, linearly to 0, no weight decay of biases and normalisation.
+# 300000 iterations of 8 GPUs x 64 images: SGD 0.5, decaying linearly to 0; no weight decay for biases and normalisation
+# layers.
 max_iters = 300000
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=10000)
 val_cfg = dict(type='ValLoop')

@@ -1,4 +1,4 @@
-# DetNet-59 without stage 6: P6 is P5 at every second cell, as in FPN.
+# DetNet-59 without stage 6: P6 is subsampled from P5, as in FPN.
 _base_ = '../faster-rcnn_detnet59_fpn_8xb2-180k_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# ResNet-50 whose stage 5 has dilation 2 in place of stride 2, with the weights of the plain one (paper Table 6).
+# ResNet-50 with dilation 2 instead of stride 2 in stage 5, pretrained without dilation (paper Table 6).
 _base_ = '../faster-rcnn_r50_fpn_8xb2-180k_coco.py'
 
 model = dict(

@@ -1,4 +1,5 @@
-# MobileNetV2 in the place of SNet146 (paper's comparison of lightweight backbones); C5 is its last convolution.
+# MobileNetV2 instead of SNet146 (paper, comparison of lightweight backbones); C5 is the output of its last 1x1
+# convolution.
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(

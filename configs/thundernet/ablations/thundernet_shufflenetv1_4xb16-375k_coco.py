@@ -1,5 +1,4 @@
-# ShuffleNetV1 1x with 3 groups in the place of SNet146 (paper's comparison of lightweight backbones). It is of
-# mmpretrain, which must be installed.
+# ShuffleNetV1 1x with 3 groups instead of SNet146 (paper, comparison of lightweight backbones). Requires mmpretrain.
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(

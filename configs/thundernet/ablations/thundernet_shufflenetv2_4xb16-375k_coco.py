@@ -1,5 +1,5 @@
-# ShuffleNetV2 1x in the place of SNet146 (paper's comparison of lightweight backbones); C5 is its Conv5. It is of
-# mmpretrain, which must be installed.
+# ShuffleNetV2 1x instead of SNet146 (paper, comparison of lightweight backbones); C5 is the output of its Conv5.
+# Requires mmpretrain.
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(

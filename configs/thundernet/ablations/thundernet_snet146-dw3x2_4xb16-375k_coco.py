@@ -1,4 +1,4 @@
-# SNet146 with two 3x3 depthwise convolutions for each 5x5 one, at SNet146's MACs (paper Table 5 c).
+# SNet146 with two 3x3 depthwise convolutions instead of each 5x5 one and the same MACs (paper Table 5 c).
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(

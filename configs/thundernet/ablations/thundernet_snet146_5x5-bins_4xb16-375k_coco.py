@@ -1,4 +1,4 @@
-# SNet146 with 5x5 in place of 7x7 bins.
+# SNet146 with 5x5 instead of 7x7 bins (p 5).
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(

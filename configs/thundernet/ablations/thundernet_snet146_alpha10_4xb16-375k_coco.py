@@ -1,4 +1,4 @@
-# SNet146 with alpha 10, as in Light-Head R-CNN, in place of 5.
+# SNet146 with alpha 10, as in Light-Head R-CNN, instead of 5.
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# SNet146 with a box of its own for each class, as in the authors' release.
+# SNet146 with class-specific box regression, as in the authors' release.
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(roi_head=dict(bbox_head=dict(reg_class_agnostic=False)))

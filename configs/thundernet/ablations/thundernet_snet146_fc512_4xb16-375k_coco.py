@@ -1,4 +1,4 @@
-# SNet146 with a head of 512 in place of 1024.
+# SNet146 with a fully connected layer of 512 instead of 1024 channels in the head.
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(roi_head=dict(bbox_head=dict(fc_out_channels=512)))

@@ -1,4 +1,4 @@
-# SNet49 at 480 px, training sizes in the same proportion (paper, table of input resolutions).
+# SNet49 at 480 px; multi-scale training at 3/4, 1 and 3/2 of it, as at 320 px (paper, table of input resolutions).
 _base_ = '../thundernet_snet49_4xb16-375k_coco.py'
 
 input_size = 480  # px

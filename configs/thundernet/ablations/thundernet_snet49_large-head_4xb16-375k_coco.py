@@ -1,4 +1,5 @@
-# SNet49 with alpha 10 and a head of 2048: small backbone, large head (paper's table of backbone against head).
+# SNet49 with alpha 10 and a fully connected layer of 2048 channels: small backbone, large head (paper, table of
+# backbone against head).
 _base_ = '../thundernet_snet49_4xb16-375k_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# An Xception in the place of SNet146 (paper's comparison of lightweight backbones).
+# A small Xception instead of SNet146 (paper, comparison of lightweight backbones).
 _base_ = '../thundernet_snet146_4xb16-375k_coco.py'
 
 model = dict(

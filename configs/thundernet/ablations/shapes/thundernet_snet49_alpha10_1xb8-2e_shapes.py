@@ -1,4 +1,4 @@
-# Alpha 10: position-sensitive maps and RoI features of twice the width.
+# Alpha 10 instead of 5: twice as many channels of the position-sensitive feature map and of the RoI features.
 _base_ = './thundernet_snet49_1xb8-2e_shapes.py'
 
 model = dict(
