@@ -8,42 +8,48 @@ import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
+from .image_pipeline import ImagePipeline, find_datasets
 
-def load_sample_images(cfg: Config, paths: Optional[Sequence[str]], count: int) -> List[np.ndarray]:
-    """Read the given images, or the first ones of the config's test set, or draw some if that is not there.
 
-    A line on stderr tells of drawn ones.
+def load_sample_images(
+    cfg: Config, paths: Optional[Sequence[str]], count: int, pipeline: Optional[ImagePipeline] = None
+) -> List[np.ndarray]:
+    """Read the given images, or the first ones of the config's test set, or make some up if that is not there.
+
+    A line on stderr says so if images are made up.
 
     Args:
-        cfg (Config): The config.
+        cfg (Config): The config; without a test set its validation set is used.
         paths (Sequence[str], optional): The images; None takes those of the test set.
-        count (int): How many of the test set.
+        count (int): Number of images of the test set.
+        pipeline (ImagePipeline, optional): What reads the images. Defaults to None, the config's.
 
     Returns:
-        list[np.ndarray]: Images in BGR, uint8, (H, W, 3).
+        list[np.ndarray]: Images as the config's loader reads them, by default BGR, uint8, (H, W, 3).
 
     Raises:
         ValueError: If a given file is not an image.
+        OSError: If a given file cannot be opened.
     """
+    pipeline = pipeline or ImagePipeline(cfg)
     if paths is None:
         try:
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
+            (dataset_cfg,) = find_datasets(cfg, 'test', 'val')[:1] or [None]
+            if dataset_cfg is None:
+                raise FileNotFoundError('the config has none')
+            dataset = DATASETS.build(dataset_cfg)
             paths = [dataset.get_data_info(i)['img_path'] for i in range(min(count, len(dataset)))]
         except FileNotFoundError as error:
-            print(f'warning: no test set ({error}); drawn images are taken instead', file=sys.stderr)
-            return _draw(count)
-    images = [cv2.imread(path) for path in paths]
-    for path, image in zip(paths, images):
-        if image is None:
-            raise ValueError(f'{path}: not a readable image')
-    return images
+            print(f'warning: no test set ({error}); images of random rectangles are used instead', file=sys.stderr)
+            return _draw(count, pipeline.describe().loader.channels)
+    return [pipeline.read(path) for path in paths]
 
 
-def _draw(count: int) -> List[np.ndarray]:
+def _draw(count: int, channels: int) -> List[np.ndarray]:
     """Draw rectangles on noise."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 240, 320, 3), dtype=np.uint8)
     for image in images:
         for x, y, w, h in rng.integers(20, 200, (8, 4)).tolist():
             cv2.rectangle(image, (x, y), (x + w, y + h), rng.integers(0, 256, 3).tolist(), cv2.FILLED)
-    return list(images)
+    return [image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in images]

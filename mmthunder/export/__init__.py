@@ -1,6 +1,7 @@
-"""Turns detectors into ONNX files that :mod:`mmthunder.runtime` runs."""
+"""Exports detectors to ONNX files that :mod:`mmthunder.runtime` runs."""
 
-from .onnx_file import DisagreementError, InputSpec, export_onnx
+from .input_spec import InputSpec
+from .onnx_file import DisagreementError, export_onnx
 from .two_stage_graph import TwoStageGraph
 
 __all__ = ['DisagreementError', 'InputSpec', 'TwoStageGraph', 'export_onnx']

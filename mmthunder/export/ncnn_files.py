@@ -1,6 +1,7 @@
 """From a ThunderNet to two networks of ncnn, through pnnx."""
 
 import copy
+import functools
 import json
 import subprocess
 import tempfile
@@ -12,26 +13,27 @@ import numpy as np
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
-from mmdet.models.task_modules import DeltaXYWHBBoxCoder
 from torch import Tensor, nn
 
-from mmthunder.apis import Agreement, detect, use_fixed_size, use_greedy_nms
-from mmthunder.models.backbones.snet import SNet, SNetBlock
+from mmthunder.apis import Agreement, detect, find_outcomes, use_greedy_nms
+from mmthunder.models.backbones.snet import SNetBlock
 from mmthunder.models.detectors import ThunderNet
 from mmthunder.models.layers import PSRoIAlign
 from mmthunder.runtime import Detector
 from mmthunder.utils.atomic_write import atomic_files
 
-from .nms import check_supported as check_nms
-from .onnx_file import DisagreementError, InputSpec, make_metadata
+from .input_spec import InputSpec
+from .metadata import make_metadata
+from .onnx_file import DisagreementError
+from .supported import check_ncnn
 
 FILES = ('features.param', 'features.bin', 'head.param', 'head.bin', 'detector.json')
-# The share of detections that may have no partner where weights are rounded to 16 bits.
+# The share of detections that may have no partner where weights are rounded to FP16.
 FP16_UNMATCHED = 0.2
 
 
 class ShuffledBlock(nn.Module):
-    """An SNet block of stride 1 whose channels are split by a shuffle: ncnn takes no every-other channel.
+    """An SNet block of stride 1 whose channels are split by a shuffle: ncnn cannot take every other channel.
 
     Args:
         block (SNetBlock): The block.
@@ -90,34 +92,6 @@ class HeadNetwork(nn.Module):
         return self.fc_cls(features), self.fc_reg(features)
 
 
-def check_supported(detector: nn.Module) -> None:
-    """Refuse detectors of other forms.
-
-    Raises:
-        NotImplementedError: If the detector is not a ThunderNet of an SNet and a fully connected head, or has another
-            NMS or decoding of boxes than :mod:`mmthunder.runtime.two_stage`.
-    """
-    head = getattr(getattr(detector, 'roi_head', None), 'bbox_head', None)
-    known = isinstance(detector, ThunderNet) and isinstance(detector.backbone, SNet)
-    known = known and isinstance(head, ConvFCBBoxHead) and detector.rpn_head.use_sigmoid_cls
-    if (
-        not known
-        or head.num_shared_fcs == 0
-        or any((head.num_shared_convs, head.num_cls_convs, head.num_cls_fcs, head.num_reg_convs, head.num_reg_fcs))
-    ):
-        raise NotImplementedError(
-            'export: ncnn takes a ThunderNet with an SNet, a sigmoid RPN and a head of shared '
-            'fully connected layers; use tools/deployment/export_onnx.py for others'
-        )
-    check_nms(detector)
-    for coder, name in ((detector.rpn_head.bbox_coder, 'rpn_head'), (head.bbox_coder, 'roi_head.bbox_head')):
-        if type(coder).decode is not DeltaXYWHBBoxCoder.decode or not coder.clip_border or coder.add_ctr_clamp:
-            raise NotImplementedError(
-                f'export: model.{name}.bbox_coder is not of the kind that ncnn takes: '
-                'DeltaXYWHBBoxCoder with clip_border=True and add_ctr_clamp=False'
-            )
-
-
 def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_length: bool = False) -> None:
     """Trace a network and write ``path``.param and ``path``.bin; the first size of its input may be free.
 
@@ -163,8 +137,8 @@ def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> N
     roi_layer: PSRoIAlign = fused.roi_head.bbox_roi_extractor.roi_layers[0]
     preprocessor, rpn, head = fused.data_preprocessor, fused.rpn_head, fused.roi_head.bbox_head
     divisor = preprocessor.pad_size_divisor
-    width, height = (side + -side % divisor for side in spec.scale)
-    _convert(FeatureNetwork(fused), torch.rand(1, 3, height, width), folder / 'features', fp16)
+    width, height = (side + -side % divisor for side in spec.size)
+    _convert(FeatureNetwork(fused), torch.rand(1, spec.channels, height, width), folder / 'features', fp16)
     _convert(
         HeadNetwork(head),
         torch.rand(rpn.test_cfg.max_per_img, head.shared_fcs[0].in_features),
@@ -173,12 +147,14 @@ def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> N
         any_length=True,
     )
     metadata = make_metadata(detector, spec)
+    nms_pre = rpn.test_cfg.get('nms_pre', -1)
     settings = dict(
         metadata=metadata,
+        input_shape=[1, spec.size[1], spec.size[0], spec.channels],
         preprocess=dict(
             bgr_to_rgb=preprocessor._channel_conversion,
-            mean=metadata['mean'] or [0.0] * 3,
-            std=metadata['std'] or [1.0] * 3,
+            mean=metadata['mean'] or [0.0] * spec.channels,
+            std=metadata['std'] or [1.0] * spec.channels,
             pad_size_divisor=divisor,
             pad_value=preprocessor.pad_value,
         ),
@@ -187,7 +163,7 @@ def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> N
             stride=rpn.prior_generator.strides[0],
             means=rpn.bbox_coder.means,
             stds=rpn.bbox_coder.stds,
-            nms_pre=rpn.test_cfg.nms_pre if rpn.test_cfg.nms_pre > 0 else None,
+            nms_pre=nms_pre if nms_pre > 0 else None,
             iou_threshold=rpn.test_cfg.nms.iou_threshold,
             max_per_img=rpn.test_cfg.max_per_img,
             min_bbox_size=rpn.test_cfg.get('min_bbox_size', -1),
@@ -204,36 +180,37 @@ def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> N
 def export_ncnn(
     detector: ThunderNet, output: Union[str, Path], spec: InputSpec, images: Sequence[np.ndarray], fp16: bool = False
 ) -> Agreement:
-    """Write a folder with ``features.param|bin``, ``head.param|bin`` and ``detector.json``.
+    """Write a directory with ``features.param|bin``, ``head.param|bin`` and ``detector.json``.
 
     Args:
         detector (ThunderNet): What :func:`load_detector` returns.
-        output (str or Path): The folder.
+        output (str or Path): The directory.
         spec (InputSpec): What images the networks take; of a fixed size.
-        images (Sequence[np.ndarray]): Images to compare on: BGR, uint8, (H, W, 3).
-        fp16 (bool): Whether weights are stored in 16 bits. Defaults to False.
+        images (Sequence[np.ndarray]): Images to compare on, as ``spec.pipeline`` reads them.
+        fp16 (bool): Whether weights are stored in FP16. Defaults to False.
 
     Returns:
         Agreement: How the detections compare with those of the detector with greedy NMS.
 
     Raises:
-        DisagreementError: If a detection has no partner, or with ``fp16`` more than a fifth of them within
-            2 px and a score of 0.01; nothing is written then.
+        DisagreementError: If a detection has no partner, for another reason than equal scores, or with ``fp16`` more
+            than a fifth of them within 2 px and a score of 0.01; nothing is written then.
         NotImplementedError: If ncnn cannot run the detector.
         ValueError: If the size is not fixed.
     """
-    check_supported(detector)
+    check_ncnn(detector)
     if spec.dynamic or spec.batch != 1:
         raise ValueError('export: the networks of ncnn have one size and take one image; give --shape HEIGHT WIDTH')
     output = Path(output)
-    reference = use_fixed_size(use_greedy_nms(detector), spec.scale)
+    reference = use_greedy_nms(detector)
     # Rounded weights change scores in the third digit, and with that, now and then, which box an NMS keeps.
     agreement = Agreement(box_tolerance=2.0, score_tolerance=1e-2) if fp16 else Agreement()
     with atomic_files(output, FILES) as folder:
         _write(detector, folder, spec, fp16)
         runtime = Detector(folder / 'detector.json', 'ncnn')
         for image, found in zip(images, runtime.detect(images)):
-            agreement.add(detect(reference, image), found)
+            outcomes = functools.partial(find_outcomes, reference, image, spec.pipeline, agreement.min_score)
+            agreement.add(detect(reference, image, spec.pipeline), found, outcomes)
         if agreement.unmatched > (FP16_UNMATCHED * agreement.detections if fp16 else 0):
             raise DisagreementError(
                 f'export: the networks and the detector disagree, so {output} is not written: {agreement}'

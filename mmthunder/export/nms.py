@@ -4,25 +4,10 @@ from typing import Callable, Dict, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.detectors import TwoStageDetector
 from onnxscript import BOOL, FLOAT
 from onnxscript import opset18 as op
 from torch import Tensor
 from torchvision.ops import nms
-
-
-def check_supported(detector: TwoStageDetector) -> None:
-    """Refuse detectors with another NMS than that of each class; soft-NMS is replaced by it.
-
-    Raises:
-        NotImplementedError: If the RPN or the RoI head has another one.
-    """
-    for cfg, name in ((detector.rpn_head.test_cfg.nms, 'rpn'), (detector.roi_head.test_cfg.nms, 'rcnn')):
-        if cfg.type not in ('nms', 'soft_nms') or cfg.get('class_agnostic', False):
-            raise NotImplementedError(
-                f'export: test_cfg.{name}.nms is {dict(cfg)}; exported detectors have NMS of '
-                "each class, dict(type='nms', iou_threshold=...)"
-            )
 
 
 @torch.library.custom_op('mmthunder::nms_mask', mutates_args=())
@@ -74,7 +59,7 @@ def _onnx_nms_mask(
     return op.Cast(op.ScatterND(zeros, kept, ones), to=9)
 
 
-# What torch.onnx.export needs to know of the operator.
+# For torch.onnx.export.
 ONNX_TRANSLATION: Dict[Callable, Callable] = {torch.ops.mmthunder.nms_mask.default: _onnx_nms_mask}
 
 
@@ -87,7 +72,7 @@ def top_k(scores: Tensor, k: int, fill: float) -> Tuple[Tensor, Tensor]:
         fill (float): A value below all scores.
 
     Returns:
-        tuple[Tensor, Tensor]: The scores in falling order and their indices, both (N, min(k, R)). In a
+        tuple[Tensor, Tensor]: The scores in descending order and their indices, both (N, min(k, R)). In a
         graph where R varies they are (N, k), and what is missing has the score ``fill``.
     """
     count = scores.shape[1]
@@ -109,15 +94,17 @@ def select_detections(
         scores (Tensor): Scores with shape (N, C, R), at least 0.
         score_threshold (float): Detections have scores above this.
         iou_threshold (float): A box that overlaps a better one of its class by more is dropped.
-        max_per_img (int): Most detections of an image.
+        max_per_img (int): Most detections of an image; all if it is not positive, as in mmdet.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: Boxes (N, M, 4), scores (N, M) in falling order and labels (N, M).
-        M is ``max_per_img``, or C * R if that is less; where an image has fewer detections the rest has
+        tuple[Tensor, Tensor, Tensor]: Boxes (N, M, 4), scores (N, M) in descending order and labels (N, M).
+        M is ``max_per_img``, or C * R if that is less or all are kept; where an image has fewer detections the rest has
         label -1, score 0 and a box of zeros.
     """
     num_imgs, _, num_boxes = scores.shape
     shared = boxes.ndim == 3
+    if max_per_img <= 0:
+        max_per_img = scores.shape[1] * num_boxes
     # Classes with boxes of their own are images of one class to the NMS.
     nms_scores = scores if shared else scores.reshape(-1, 1, num_boxes)
     keep = nms_mask(boxes.reshape(-1, num_boxes, 4), nms_scores, iou_threshold, score_threshold, max_per_img)

@@ -28,7 +28,7 @@ class _Graph:
         self.outputs = {value.name for value in graph.output}
 
     def is_private(self, name: str) -> bool:
-        """Tell whether a tensor has one reader."""
+        """Return whether a tensor has one reader."""
         return len(self.consumers.get(name, [])) == 1 and name not in self.outputs
 
     def conv_before(self, name: str) -> Optional[onnx.NodeProto]:
@@ -81,7 +81,7 @@ def pad_depthwise(model: onnx.ModelProto, multiple: int = 16) -> int:
     """Give depthwise convolutions a number of channels that is a multiple, without changing the outputs.
 
     ONNX Runtime has fast depthwise convolutions for blocks of 8 or 16 channels, as the processor's
-    vectors are long, and computes others as one small matrix product a channel. SNet's branches have
+    vectors are long, and computes others as one small matrix product per channel. SNet's branches have
     30, 60, 66 channels and so on. The new channels have weights of zero; convolutions before and after
     take them over where that is possible, and elsewhere they are added and removed again.
 

@@ -11,10 +11,10 @@ def preprocess(preprocessor: DetDataPreprocessor, images: Tensor) -> Tensor:
 
     Args:
         preprocessor (DetDataPreprocessor): The detector's data preprocessor.
-        images (Tensor): Images in BGR, uint8, with shape (N, H, W, 3).
+        images (Tensor): Images with shape (N, H, W, C), in BGR or grey, uint8 or float32.
 
     Returns:
-        Tensor: Images with shape (N, 3, H', W'), padded at the right and the bottom.
+        Tensor: Images with shape (N, C, H', W'), padded at the right and the bottom.
     """
     # Bytes are cheaper to move than floats, so the type comes last.
     inputs = images.permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Eight-bit versions of exported detectors."""
+"""INT8 versions of exported detectors."""
 
 from pathlib import Path
 from typing import List, Sequence, Union
@@ -17,13 +17,13 @@ FLOAT_OPERATORS = ('Add', 'Div', 'MatMul', 'Mul', 'ReduceSum', 'Sub')
 
 
 def _batches(model: Union[str, Path], images: Sequence[np.ndarray]) -> List[np.ndarray]:
-    """Bring images into the form of the graph's input, one each."""
+    """Make the graph's input of each image."""
     detector = Detector(model)
-    return [detector.make_batch([image], detector.input_size(image)) for image in images]
+    return [detector.make_batch([image]) for image in images]
 
 
 def _output_nodes(model: onnx.ModelProto) -> list:
-    """Name the nodes of the output layers."""
+    """Return the names of the nodes of the output layers."""
     return [
         node.name
         for node in model.graph.node
@@ -32,15 +32,15 @@ def _output_nodes(model: onnx.ModelProto) -> list:
 
 
 def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
-    """Write an ONNX file whose convolutions and fully connected layers compute in eight bits.
+    """Write an ONNX file whose convolutions and fully connected layers compute in INT8.
 
-    Weights have a scale for each channel, activations one for each tensor, from the range that they have
-    on the images; quantise and dequantise nodes tell them (QDQ).
+    Weights have a scale per channel, activations one per tensor, from the range that they have on the images; they are
+    in QuantizeLinear and DequantizeLinear nodes (QDQ).
 
     Args:
         model (str or Path): ONNX file of the exporter.
         output (str or Path): File to write.
-        images (Sequence[np.ndarray]): Images to calibrate on: BGR, uint8, (H, W, 3).
+        images (Sequence[np.ndarray]): Images to calibrate on, as :meth:`Detector.read` gives them.
 
     Raises:
         ModelFileError: If the file is not an exported detector.
@@ -70,12 +70,12 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
 
 
 def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
-    """Write a file of OpenVINO (.xml beside .bin) whose layers compute in eight bits, with NNCF.
+    """Write a file of OpenVINO (.xml beside .bin) whose layers compute in INT8, with NNCF.
 
     Args:
         model (str or Path): ONNX file of the exporter.
         output (str or Path): The .xml file to write.
-        images (Sequence[np.ndarray]): Images to calibrate on: BGR, uint8, (H, W, 3).
+        images (Sequence[np.ndarray]): Images to calibrate on, as :meth:`Detector.read` gives them.
 
     Raises:
         ModelFileError: If the file is not an exported detector.
@@ -87,9 +87,9 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
     batches = _batches(model, images)
     graph = openvino_core().read_model(model)
     if graph.inputs[0].partial_shape.is_dynamic:
-        # OpenVINO 2026.4 takes wrong shapes for the parts of a split eight-bit tensor then and refuses the file.
+        # OpenVINO 2026.4 infers wrong shapes for the parts of a split INT8 tensor then and refuses the file.
         raise ValueError(
-            f'{model}: takes images of every size; for OpenVINO in eight bits export it with --shape HEIGHT WIDTH'
+            f'{model}: takes images of every size; for INT8 in OpenVINO export it with --shape HEIGHT WIDTH'
         )
     proto = onnx.load(model)
     arithmetic = [node.name for node in proto.graph.node if node.op_type in FLOAT_OPERATORS]

@@ -1,4 +1,4 @@
-"""RoI features of equally many boxes an image, in operators with shapes that do not depend on the values.
+"""RoI features of equally many boxes per image, in operators with shapes that do not depend on the values.
 
 The modules themselves sort and split RoIs by image or by pyramid level, which a graph cannot follow.
 """
@@ -7,7 +7,6 @@ from typing import Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor, SingleRoIExtractor
 from torch import Tensor
 from torchvision.ops import roi_align
@@ -113,7 +112,7 @@ def pyramid_roi_align(extractor: SingleRoIExtractor, feats: Sequence[Tensor], bo
 
     Args:
         extractor (SingleRoIExtractor): The extractor, with average ``RoIAlign``.
-        feats (Sequence[Tensor]): One map a level with shape (N, C, H, W).
+        feats (Sequence[Tensor]): One map per level with shape (N, C, H, W).
         boxes (Tensor): Boxes as x1, y1, x2, y2 in pixels with shape (N, R, 4).
 
     Returns:
@@ -131,22 +130,6 @@ def pyramid_roi_align(extractor: SingleRoIExtractor, feats: Sequence[Tensor], bo
         features = roi_align(feat, rois, layer.output_size, layer.spatial_scale, layer.sampling_ratio, layer.aligned)
         pooled = pooled + features * here[..., None, None]
     return pooled
-
-
-def check_supported(extractor: BaseRoIExtractor) -> None:
-    """Refuse RoI layers that :func:`roi_features` does not know.
-
-    Raises:
-        NotImplementedError: If the layer is none of PSRoIAlign and average RoIAlign.
-    """
-    layer = extractor.roi_layers[0]
-    known = isinstance(extractor, PSRoIExtractor) and isinstance(layer, PSRoIAlign)
-    known |= isinstance(extractor, SingleRoIExtractor) and isinstance(layer, RoIAlign) and layer.pool_mode == 'avg'
-    if not known:
-        raise NotImplementedError(
-            f'export: {type(extractor).__name__} with {layer} has no form in ONNX; use '
-            'PSRoIExtractor with PSRoIAlign, or SingleRoIExtractor with average RoIAlign'
-        )
 
 
 def roi_features(extractor: BaseRoIExtractor, feats: Sequence[Tensor], boxes: Tensor) -> Tensor:

@@ -6,16 +6,14 @@ from typing import Sequence, Tuple
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmdet.models.detectors import TwoStageDetector
-from mmdet.models.roi_heads import StandardRoIHead
 from torch import Tensor, nn
 
 from mmthunder.models.backbones import SNet
 
-from .nms import check_supported as check_nms
 from .nms import nms_mask, select_detections, top_k
 from .preprocess import preprocess
-from .roi_features import check_supported as check_roi_features
 from .roi_features import roi_features
+from .supported import check_onnx
 from .unshuffled_stage import UnshuffledStage
 
 # A logit that no anchor has: it stands for anchors that a small map does not have.
@@ -34,22 +32,12 @@ class TwoStageGraph(nn.Module):
             copy each batch norm is a part of the convolution before it.
 
     Raises:
-        NotImplementedError: If the detector has parts without a form in ONNX, or more than boxes.
+        NotImplementedError: If the detector cannot be exported (:func:`~mmthunder.export.supported.check_onnx`).
     """
 
     def __init__(self, detector: TwoStageDetector) -> None:
         super().__init__()
-        if not isinstance(detector, TwoStageDetector) or not isinstance(detector.roi_head, StandardRoIHead):
-            raise NotImplementedError(
-                f"export: {type(detector).__name__} is not a two-stage detector with mmdet's "
-                'StandardRoIHead; export a ThunderNet or a Faster R-CNN'
-            )
-        if detector.roi_head.with_mask:
-            raise NotImplementedError(
-                'export: the graph gives boxes, and this detector has a mask head; set model.roi_head.mask_head=None'
-            )
-        check_nms(detector)
-        check_roi_features(detector.roi_head.bbox_roi_extractor)
+        check_onnx(detector)
         self.detector = fuse_conv_bn(copy.deepcopy(detector))
         if isinstance(detector.backbone, SNet):
             stages = self.detector.backbone.stages
@@ -67,8 +55,8 @@ class TwoStageGraph(nn.Module):
             limits (Tensor): Width, height, width, height of the images, in pixels, with shape (4, ).
 
         Returns:
-            tuple[Tensor, Tensor]: Boxes (N, R, 4) by falling score, and whether each is a proposal or
-            only fills up, (N, R).
+            tuple[Tensor, Tensor]: Boxes (N, R, 4) by descending score, and whether each is a proposal, not padding,
+            (N, R).
         """
         head, cfg = self.detector.rpn_head, self.detector.rpn_head.test_cfg
         cls_scores, bbox_preds = head(feats)
@@ -82,7 +70,7 @@ class TwoStageGraph(nn.Module):
             deltas = deltas.permute(0, 2, 3, 1).reshape(-1, 4)
             score = score.squeeze(-1) if head.use_sigmoid_cls else score.softmax(-1)[..., 0]
             count = score.shape[1]
-            if cfg.nms_pre > 0:
+            if cfg.get('nms_pre', -1) > 0:
                 score, index = top_k(score, cfg.nms_pre, NO_ANCHOR)
                 first = torch.arange(num_imgs, device=index.device)[:, None] * count
                 anchors, deltas = anchors[index].reshape(-1, 4), deltas[(index + first).reshape(-1)]
@@ -139,7 +127,7 @@ class TwoStageGraph(nn.Module):
         """Detect objects.
 
         Args:
-            images (Tensor): Resized images in BGR, uint8, with shape (N, H, W, 3).
+            images (Tensor): Resized images with shape (N, H, W, C), in BGR or grey, uint8 or float32.
 
         Returns:
             tuple[Tensor, Tensor, Tensor]: Boxes (N, M, 4), scores (N, M) and labels (N, M) of the M best

@@ -2,87 +2,141 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from .detector import Detections, Detector
 from .errors import ModelFileError
-from .media import Frame, count_frames, draw, frame_rate, is_video, list_files, read_frames
+from .media import Frame, InputFile, count_frames, draw, frame_rate, is_video, list_files, read_frames
 from .sessions import BACKENDS
 
 
-def find_image_ids(files: Sequence[Path], annotations: Optional[str]) -> Optional[Dict[Path, int]]:
-    """Find the ids of images.
+def _common_suffix(first: Sequence[str], second: Sequence[str]) -> int:
+    """Count the equal parts at the end of two paths."""
+    count = 0
+    for left, right in zip(reversed(first), reversed(second)):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def read_image_ids(files: Sequence[InputFile], annotations: str) -> Dict[Path, Any]:
+    """Find the ids of images in an annotation file.
+
+    An image is the one whose ``file_name``, with its directories, is the end of the image's path. Where there is none,
+    it is the one with the longest common end, and a warning says so.
 
     Args:
-        files (Sequence[Path]): The files.
-        annotations (str, optional): COCO annotation file that has the ids by file name.
+        files (Sequence[InputFile]): The files.
+        annotations (str): COCO annotation file.
 
     Returns:
-        dict[Path, int], optional: The ids of the annotation file, otherwise the numbers that the files
-        are called by; None if they are not called by different numbers, or there are videos.
+        dict[Path, Any]: The ids.
 
     Raises:
-        ValueError: If the annotation file is none or does not have all the files.
+        ValueError: If it is no annotation file, does not list all the files, or does not tell them apart.
     """
-    if annotations is not None:
-        try:
-            with open(annotations) as f:
-                ids = {Path(image['file_name']).name: image['id'] for image in json.load(f)['images']}
-        except (ValueError, KeyError, TypeError) as error:
+    entries: Dict[str, List[Tuple[Sequence[str], Any]]] = {}
+    try:
+        with open(annotations) as f:
+            for image in json.load(f)['images']:
+                parts = [part for part in image['file_name'].replace('\\', '/').split('/') if part not in ('', '.')]
+                entries.setdefault(parts[-1], []).append((parts, image['id']))
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{annotations}: not a COCO annotation file with images that have file_name and id '
+            f'({type(error).__name__}: {error})'
+        ) from None
+    unknown = [path for path, _ in files if path.name not in entries]
+    if unknown:
+        raise ValueError(
+            f'{annotations}: has no image called {unknown[0].name}, nor {len(unknown) - 1} others of the '
+            f'{len(files)} files; leave --annotations out or give the file that lists them'
+        )
+    ids: Dict[Path, Any] = {}
+    owners: Dict[str, Path] = {}
+    elsewhere = []
+    for path, _ in files:
+        own = Path(os.path.abspath(path)).parts
+        # First those whose file_name is the end of the path, then the longest common end.
+        ranks = []
+        for parts, _ in entries[path.name]:
+            count = _common_suffix(own, parts)
+            ranks.append((count == len(parts), count))
+        best = [('/'.join(entry[0]), entry[1]) for entry, rank in zip(entries[path.name], ranks) if rank == max(ranks)]
+        name, ids[path] = best[0]
+        if len(best) > 1 and best[1][0] == name:
+            raise ValueError(f'{annotations}: two images have the file_name {name}; give them different ones')
+        if len(best) > 1:
             raise ValueError(
-                f'{annotations}: not a COCO annotation file with images that have file_name and id '
-                f'({type(error).__name__}: {error})'
-            ) from None
-        unknown = [path.name for path in files if path.name not in ids]
-        if unknown:
-            raise ValueError(
-                f'{annotations}: has no image called {unknown[0]}, nor {len(unknown) - 1} others of the '
-                f'{len(files)} files; leave --annotations out or give the file that lists them'
+                f'{annotations}: {path} may be {name} or {best[1][0]}; put the images into directories named as in '
+                'file_name'
             )
-        return {path: ids[path.name] for path in files}
-    if any(is_video(path) or not path.stem.isdecimal() for path in files):
+        if name in owners:
+            raise ValueError(
+                f'{annotations}: {owners[name]} and {path} both match {name}; leave out images that it does not list'
+            )
+        owners[name] = path
+        if not max(ranks)[0]:
+            elsewhere.append((path, name))
+    if elsewhere:
+        print(
+            f'warning: {len(elsewhere)} of {len(files)} images are in other directories than {annotations} says, for '
+            f'example {elsewhere[0][0]} is taken for {elsewhere[0][1]}',
+            file=sys.stderr,
+        )
+    return ids
+
+
+def number_ids(files: Sequence[InputFile]) -> Optional[Dict[Path, int]]:
+    """Return the numbers that images are called by; None if they are not called by different ones, or for videos."""
+    if any(is_video(path) or not path.stem.isdecimal() for path, _ in files):
         return None
-    numbers = {path: int(path.stem) for path in files}
+    numbers = {path: int(path.stem) for path, _ in files}
     return numbers if len(set(numbers.values())) == len(files) else None
 
 
-def picture_name(path: Path) -> str:
-    """Name the drawn picture or video of a file."""
-    return f'{path.stem}.mp4' if is_video(path) else path.name
+def picture_name(file: InputFile) -> str:
+    """Return the name of a file's picture or video with drawn detections."""
+    return str(Path(file.name).with_suffix('.mp4')) if is_video(file.path) else file.name
 
 
-def check_names(files: Sequence[Path], pictures: Path) -> None:
-    """Refuse files whose results could not be told apart or would replace them.
+def check_names(files: Sequence[InputFile], pictures: Path) -> None:
+    """Refuse files whose pictures would replace them or each other.
 
     Args:
-        files (Sequence[Path]): The files.
-        pictures (Path): Folder that drawn pictures go to.
+        files (Sequence[InputFile]): The files.
+        pictures (Path): Directory that pictures go to.
 
     Raises:
-        ValueError: If two files have one name, or a file is in the folder.
+        ValueError: If two pictures have one name, or that of a given file.
     """
+    inputs = {path.resolve() for path, _ in files}
     paths: Dict[str, Path] = {}
-    for path in files:
-        if path.parent.resolve() == pictures.resolve():
-            raise ValueError(f'{path}: its drawn picture would replace it; choose another --output')
-        name = picture_name(path)
+    for file in files:
+        name = picture_name(file)
+        if (pictures / name).resolve() in inputs:
+            raise ValueError(
+                f'{file.path}: its picture would replace {pictures / name}; choose another --output, or --no-pictures'
+            )
         if name in paths:
             raise ValueError(
-                f'{path} and {paths[name]}: the results of both would be called {name}; run them one '
-                'after the other, with another --output'
+                f'{file.path} and {paths[name]}: the pictures of both would be called {name}; run them one '
+                'after the other, with another --output, or with --no-pictures'
             )
-        paths[name] = path
+        paths[name] = file.path
 
 
-def coco_results(frame: Frame, image_id: int, detections: Detections, category_ids: Sequence[int]) -> List[dict]:
-    """Bring detections into the form of COCO's results, with the name of the file."""
+def coco_results(frame: Frame, image_id: Any, detections: Detections, category_ids: Sequence[Any]) -> List[dict]:
+    """Convert detections to COCO's result format, with the name of the file."""
     results = []
     for (x1, y1, x2, y2), score, label in zip(*(values.tolist() for values in detections)):
         result = dict(
@@ -90,7 +144,7 @@ def coco_results(frame: Frame, image_id: int, detections: Detections, category_i
             category_id=category_ids[label],
             bbox=[x1, y1, x2 - x1, y2 - y1],
             score=score,
-            file_name=frame.path.name,
+            file_name=frame.file.name,
         )
         if frame.index is not None:
             result['frame'] = frame.index
@@ -99,15 +153,15 @@ def coco_results(frame: Frame, image_id: int, detections: Detections, category_i
 
 
 class PictureWriter:
-    """Writes drawn images, and drawn frames of a video as one video.
+    """Writes images with drawn detections, and such frames of a video as one video.
 
     Args:
-        folder (Path): Where to write.
+        directory (Path): Where to write.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
         self._video: Optional[cv2.VideoWriter] = None
         self._video_path: Optional[Path] = None
 
@@ -121,21 +175,22 @@ class PictureWriter:
         Raises:
             OSError: If it cannot be written.
         """
-        path = self.folder / picture_name(frame.path)
+        path = self.directory / picture_name(frame.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if frame.index is None:
             if not cv2.imwrite(str(path), picture):
                 raise OSError(f'{path}: could not be written; is the disk full?')
             return
-        if self._video_path != frame.path:
+        if self._video_path != path:
             self.close()
             size = picture.shape[1], picture.shape[0]
-            self._video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), frame_rate(frame.path), size)
+            self._video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), frame_rate(frame.file.path), size)
             if not self._video.isOpened():
                 raise OSError(
                     f'{path}: could not be written; is the disk full, or OpenCV without video? '
                     '--no-pictures writes the JSON only'
                 )
-            self._video_path = frame.path
+            self._video_path = path
         self._video.write(picture)
 
     def close(self) -> None:
@@ -151,14 +206,19 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         prog='python -m mmthunder.runtime', description='Detect objects with an exported detector.'
     )
     parser.add_argument('model', help='file of tools/deployment/export_onnx.py')
-    parser.add_argument('inputs', nargs='+', metavar='input', help='images, folders of images, videos')
-    parser.add_argument('--output', required=True, help='folder for detections.json and pictures/')
+    parser.add_argument('inputs', nargs='+', metavar='input', help='images, directories of images, videos')
+    parser.add_argument('--output', required=True, help='directory for detections.json and pictures/')
     parser.add_argument('--backend', choices=BACKENDS, help='runtime; by default what is installed')
     parser.add_argument('--threads', type=int, help="threads; by default the runtime's choice")
-    parser.add_argument('--batch', type=int, default=1, help='images to hand over at once')
+    parser.add_argument(
+        '--providers',
+        nargs='+',
+        help="ONNX Runtime's execution providers; by default CUDA if it is there, else the CPU",
+    )
+    parser.add_argument('--batch', type=int, default=1, help='images per call')
     parser.add_argument('--draw-thr', type=float, default=0.3, help='lowest score to draw')
     parser.add_argument('--no-pictures', action='store_true', help='write the JSON only')
-    parser.add_argument('--annotations', help='COCO file that has the ids of the images, by file name')
+    parser.add_argument('--annotations', help='COCO annotation file that has the ids of the images, by file_name')
     args = parser.parse_args(argv)
     if args.batch < 1:
         parser.error(f'--batch {args.batch} must be at least 1')
@@ -173,26 +233,27 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         int: 0, or 1 if a file could not be read.
     """
-    files = list_files(args.inputs)
     pictures = Path(args.output, 'pictures')
-    check_names(files, pictures)
-    image_ids = find_image_ids(files, args.annotations)
-    detector = Detector(args.model, args.backend, args.threads)
+    files = list_files(args.inputs, skip=pictures)
+    if not args.no_pictures:
+        check_names(files, pictures)
+    image_ids = number_ids(files) if args.annotations is None else read_image_ids(files, args.annotations)
+    detector = Detector(args.model, args.backend, args.threads, args.providers)
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     writer = None if args.no_pictures else PictureWriter(pictures)
     total, done, unreadable, results = count_frames(files), 0, [], []
     start = time.perf_counter()
-    frames = read_frames(files)
+    frames = read_frames(files, detector.preprocessing.loader)
     try:
         while chunk := list(islice(frames, args.batch)):
             for frame in chunk:
                 if frame.image is None:
-                    unreadable.append(frame.path)
-                    print(f'\n{frame.path}: not readable, left out', file=sys.stderr)
+                    unreadable.append(frame.file.path)
+                    print(f'\n{frame.file.path}: not readable, left out', file=sys.stderr)
             readable = [frame for frame in chunk if frame.image is not None]
             for frame, detections in zip(readable, detector.detect([frame.image for frame in readable])):
-                image_id = done if image_ids is None else image_ids[frame.path]
+                image_id = done if image_ids is None else image_ids[frame.file.path]
                 results += coco_results(frame, image_id, detections, detector.category_ids)
                 done += 1
                 if writer is not None:
@@ -201,13 +262,14 @@ def run(args: argparse.Namespace) -> int:
             print(f'\r{done + len(unreadable)}/{total} ({rate:.1f}/s)', end='', file=sys.stderr, flush=True)
     finally:
         # Whatever ends the run, what was found is kept.
+        frames.close()
         print(file=sys.stderr)
         if writer is not None:
             writer.close()
         (output / 'detections.json').write_text(json.dumps(results))
         print(
             f'{detector.session.name}: {len(results)} detections in {done} images: {output / "detections.json"}'
-            f'{"" if writer is None else f", pictures in {writer.folder}"}'
+            f'{"" if writer is None else f", pictures in {writer.directory}"}'
         )
     if unreadable:
         print(

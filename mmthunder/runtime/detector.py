@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-import cv2
 import numpy as np
 
 from .errors import ModelFileError
 from .metadata import read_metadata
+from .preprocessing import MAX_SIDE, Preprocessing
 from .sessions import open_session
 
 
 class Detections(NamedTuple):
-    """What was found in one image, by falling score.
+    """What was found in one image, by descending score.
 
     Attributes:
         boxes (np.ndarray): x1, y1, x2, y2 in pixels of the image, float32 with shape (K, 4).
@@ -28,39 +28,66 @@ class Detections(NamedTuple):
 class Detector:
     """An exported detector.
 
+    Threads may share a detector: nothing of an image is kept between or during calls, whatever the backend.
+
     Args:
-        model (str or Path): A file of ``tools/deployment/export_onnx.py``, which says itself how
-            images are to be resized and what the classes are called.
+        model (str or Path): A file of ``tools/deployment/export_onnx.py`` or ``export_ncnn.py``, which itself says how
+            images are read, resized and padded and what the classes are called.
         backend (str, optional): ``'onnxruntime'``, ``'openvino'`` or ``'ncnn'``; None takes what fits the
             file and is installed. Defaults to None.
         threads (int, optional): Threads of an operator; None leaves it to the runtime. Defaults to
             None.
+        providers (sequence[str], optional): ONNX Runtime's execution providers, the preferred one first. Defaults to
+            None: CUDA where the build of ONNX Runtime has it, otherwise the CPU.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ModelFileError: If the file is not an exported detector, also later, when its graph gives something else.
         ImportError: If the runtime is not installed.
+        ValueError: If there is no such backend or provider.
 
     Attributes:
         classes (list[str]): Names of the labels.
-        category_ids (list[int]): The data set's ids of the labels, for results in COCO's form.
+        category_ids (list[int or str]): The data set's ids of the labels, for results in COCO's format.
         score_thr (float): Detections below this are not in the graph's output.
+        preprocessing (Preprocessing): How images are read and what is done to them before the graph.
 
     Example:
         >>> detector = Detector('snet49.onnx')  # doctest: +SKIP
-        >>> boxes, scores, labels = detector(cv2.imread('street.jpg'))  # doctest: +SKIP
+        >>> boxes, scores, labels = detector(detector.read('street.jpg'))  # doctest: +SKIP
     """
 
-    def __init__(self, model: Union[str, Path], backend: Optional[str] = None, threads: Optional[int] = None) -> None:
-        self.session = open_session(model, backend, threads)
+    def __init__(
+        self,
+        model: Union[str, Path],
+        backend: Optional[str] = None,
+        threads: Optional[int] = None,
+        providers: Optional[Sequence[str]] = None,
+    ) -> None:
+        self.session = open_session(model, backend, threads, providers)
         metadata = read_metadata(model, self.session.metadata)
-        shape = self.session.input_shape
-        if len(shape) != 4 or shape[3] != 3:
-            raise ModelFileError(f'{model}: its input has shape {shape}, expected images (N, H, W, 3); export it again')
         self.classes = metadata.classes
         self.category_ids = metadata.category_ids
         self.score_thr = metadata.score_thr
-        self._path, self._scale, self._keep_ratio = model, metadata.scale, metadata.keep_ratio
+        self.preprocessing: Preprocessing = metadata.preprocessing
+        self._path = model
+        shape, channels = self.session.input_shape, self.preprocessing.loader.channels
+        if len(shape) != 4 or shape[3] != channels:
+            raise ModelFileError(
+                f'{model}: its input has shape {shape}, expected images (N, H, W, {channels}); export it again'
+            )
+
+    def read(self, path: Union[str, Path]) -> Optional[np.ndarray]:
+        """Read an image file in the way that the detector was tested with, for example without EXIF orientation.
+
+        Args:
+            path (str or Path): The file.
+
+        Returns:
+            np.ndarray, optional: Uint8, BGR (H, W, 3), or (H, W) for a detector of grey images; None if it cannot be
+            read.
+        """
+        return self.preprocessing.loader.read(path)
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Detect objects in one image; see :meth:`detect`."""
@@ -69,10 +96,11 @@ class Detector:
     def detect(self, images: Sequence[np.ndarray]) -> List[Detections]:
         """Detect objects in images of any sizes.
 
-        Images that have one size after resizing run as one batch, if the graph takes batches.
+        Images that have one size after preprocessing run as one batch, if the graph takes batches.
 
         Args:
-            images (Sequence[np.ndarray]): Images as OpenCV reads them: BGR, uint8, (H, W, 3).
+            images (Sequence[np.ndarray]): Images as :meth:`read` gives them: uint8, BGR (H, W, 3), as OpenCV reads
+                them, or (H, W) for a detector of grey images.
 
         Returns:
             list[Detections]: The detections of each image.
@@ -82,63 +110,58 @@ class Detector:
         """
         by_size: Dict[Tuple[int, int], List[int]] = {}
         for index, image in enumerate(images):
-            if not isinstance(image, np.ndarray):
-                raise ValueError(
-                    f'image {index} is {type(image).__name__}, expected an array (H, W, 3) of uint8; '
-                    'cv2.imread gives None for a file that it cannot read'
-                )
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-                raise ValueError(
-                    f'image {index} has shape {image.shape} and type {image.dtype}; expected '
-                    '(H, W, 3) and uint8, as cv2.imread gives'
-                )
-            by_size.setdefault(self.input_size(image), []).append(index)
+            self._check(image, index)
+            by_size.setdefault(self.preprocessing.output_size(image.shape[1::-1]), []).append(index)
         results: List[Optional[Detections]] = [None] * len(images)
         for size, indices in by_size.items():
+            if max(size) > MAX_SIDE:
+                raise ValueError(
+                    f'image {indices[0]} has shape {images[indices[0]].shape} and would be resized to '
+                    f'{size[0]}x{size[1]} px; sides of at most {MAX_SIDE} px are possible'
+                )
             step = self.session.input_shape[0] or len(indices)
             for start in range(0, len(indices), step):
                 chunk = indices[start : start + step]
-                for index, detections in zip(chunk, self._detect_batch([images[i] for i in chunk], size)):
+                for index, detections in zip(chunk, self._detect_batch([images[i] for i in chunk])):
                     results[index] = detections
         return results
 
-    def input_size(self, image: np.ndarray) -> Tuple[int, int]:
-        """Tell the size that an image is resized to.
-
-        Args:
-            image (np.ndarray): The image, (H, W, 3).
-
-        Returns:
-            tuple[int, int]: Width and height in pixels, at least 1.
-        """
-        if not self._keep_ratio:
-            return self._scale
-        height, width = image.shape[:2]
-        factor = min(max(self._scale) / max(height, width), min(self._scale) / min(height, width))
-        return max(int(width * factor + 0.5), 1), max(int(height * factor + 0.5), 1)
-
-    def make_batch(self, images: Sequence[np.ndarray], size: Tuple[int, int]) -> np.ndarray:
-        """Make the graph's input of images that have one size after resizing.
+    def make_batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Make the graph's input of images that have one size after preprocessing.
 
         Args:
             images (Sequence[np.ndarray]): As for :meth:`detect`.
-            size (tuple[int, int]): Width and height to resize to.
 
         Returns:
-            np.ndarray: Uint8 with shape (N, H, W, 3); a graph of a fixed batch size that is larger gets
-            the last image again.
+            np.ndarray: Images with shape (N, H, W, C); a graph of a larger fixed batch size gets the last image again.
         """
-        batch = [cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images]
+        batch = [self.preprocessing(image) for image in images]
         batch += [batch[-1]] * ((self.session.input_shape[0] or len(batch)) - len(batch))
         return np.stack(batch)
 
-    def _detect_batch(self, images: Sequence[np.ndarray], size: Tuple[int, int]) -> List[Detections]:
+    def _check(self, image: np.ndarray, index: int) -> None:
+        """Raise a ValueError if an image is not one that the detector takes."""
+        if not isinstance(image, np.ndarray):
+            raise ValueError(
+                f'image {index} is {type(image).__name__}, expected an array of uint8; '
+                'cv2.imread gives None for a file that it cannot read'
+            )
+        grey = self.preprocessing.loader.channels == 1
+        right = image.shape[2:] in ((1,), ()) if grey else image.shape[2:] == (3,)
+        if image.ndim < 2 or not right or image.dtype != np.uint8 or not image.size:
+            raise ValueError(
+                f'image {index} has shape {image.shape} and type {image.dtype}; expected '
+                f'{"(H, W)" if grey else "(H, W, 3)"} and uint8, as '
+                f'{"cv2.imread with cv2.IMREAD_GRAYSCALE" if grey else "cv2.imread"} gives'
+            )
+
+    def _detect_batch(self, images: Sequence[np.ndarray]) -> List[Detections]:
         results = []
-        for image, boxes, scores, labels in zip(images, *self._run(self.make_batch(images, size))):
+        for image, boxes, scores, labels in zip(images, *self._run(self.make_batch(images))):
             found = labels >= 0
-            height, width = image.shape[:2]
-            scale = np.array([width / size[0], height / size[1]] * 2, dtype=np.float32)
-            results.append(Detections(boxes[found] * scale, scores[found], labels[found]))
+            # As mmdet maps boxes back: padding is at the right and the bottom and moves nothing.
+            scale = 1 / np.array(self.preprocessing.scale_factors(image.shape[1::-1]) * 2)
+            results.append(Detections(boxes[found] * scale.astype(np.float32), scores[found], labels[found]))
         return results
 
     def _run(self, batch: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,127 +1,164 @@
-"""Reads images, folders of images and videos, and draws detections."""
+"""Finds and reads images and videos, and draws detections."""
 
+import contextlib
+import os
+from collections import Counter
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Sequence
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from .detector import Detections
+from .preprocessing import LoadImageFromFile
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
+
+
+class InputFile(NamedTuple):
+    """An image or a video.
+
+    Attributes:
+        path (Path): The file.
+        name (str): Its name in the results, with ``/`` between directories: the path below the directory that was
+            given. Where these are not unique, the path below the directory that all inputs are in.
+    """
+
+    path: Path
+    name: str
 
 
 class Frame(NamedTuple):
     """One picture of the input.
 
     Attributes:
-        path (Path): The file.
+        file (InputFile): The file.
         index (int, optional): Number of the frame in a video, from 0; None for an image.
-        image (np.ndarray, optional): BGR, uint8, (H, W, 3); None if the file cannot be read.
+        image (np.ndarray, optional): Uint8, BGR (H, W, 3) or grey (H, W); None if the file cannot be read.
     """
 
-    path: Path
+    file: InputFile
     index: Optional[int]
     image: Optional[np.ndarray]
 
 
-def list_files(inputs: Sequence[str]) -> List[Path]:
+def _list_images(directory: Path, skip: Optional[Path]) -> List[Path]:
+    """List the images below a directory, without hidden directories and the directory ``skip``."""
+    found = []
+    for parent, directories, names in os.walk(directory):
+        directories[:] = sorted(
+            name
+            for name in directories
+            if not name.startswith('.') and (skip is None or Path(parent, name).resolve() != skip)
+        )
+        # Links that lead nowhere are files as well, unreadable ones.
+        paths = sorted(Path(parent, name) for name in names)
+        found += [
+            path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or path.is_symlink())
+        ]
+    return found
+
+
+def list_files(inputs: Sequence[str], skip: Optional[Path] = None) -> List[InputFile]:
     """Find the images and videos.
 
     Args:
-        inputs (Sequence[str]): Files, and folders whose images are taken in the order of their names.
+        inputs (Sequence[str]): Files, and directories whose images are taken in the order of their names, with those
+            of nested directories.
+        skip (Path, optional): A directory below the given ones that is left out, the one for results. Defaults to
+            None.
 
     Returns:
-        list[Path]: The files.
+        list[InputFile]: The files.
 
     Raises:
-        FileNotFoundError: If an input does not exist or a folder has no image.
-        ValueError: If a file is neither an image nor a video, by its suffix.
+        FileNotFoundError: If an input does not exist or a directory has no image.
+        ValueError: If a file is neither an image nor a video, by its suffix, or is given twice.
     """
-    files = []
-    for name in inputs:
-        path = Path(name)
+    found: List[Tuple[Path, Path]] = []
+    for path in map(Path, inputs):
         if path.is_dir():
-            # Links that lead nowhere are files as well, unreadable ones.
-            found = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in IMAGE_SUFFIXES and (file.is_file() or file.is_symlink())
-            )
-            if not found:
-                raise FileNotFoundError(f'{path}: no images in this folder (looked for {", ".join(IMAGE_SUFFIXES)})')
-            files += found
+            images = _list_images(path, skip and skip.resolve())
+            if not images:
+                raise FileNotFoundError(f'{path}: no images in this directory (looked for {", ".join(IMAGE_SUFFIXES)})')
+            found += [(path, image) for image in images]
         elif not path.exists():
-            raise FileNotFoundError(f'{path}: no such file or folder')
+            raise FileNotFoundError(f'{path}: no such file or directory')
         elif path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
-            files.append(path)
+            found.append((path.parent, path))
         else:
             raise ValueError(
                 f'{path}: neither an image ({", ".join(IMAGE_SUFFIXES)}) nor a video ({", ".join(VIDEO_SUFFIXES)})'
             )
+    path, count = Counter(os.path.abspath(path) for _, path in found).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f'{path}: given {count} times; give every file and directory once')
+    files = [InputFile(path, path.relative_to(root).as_posix()) for root, path in found]
+    if len({file.name for file in files}) < len(files):
+        common = os.path.commonpath([os.path.abspath(root) for root, _ in found])
+        files = [InputFile(path, Path(os.path.relpath(path, common)).as_posix()) for _, path in found]
     return files
 
 
 def is_video(path: Path) -> bool:
-    """Tell whether a file is a video, by its suffix."""
+    """Return whether a file is a video, by its suffix."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def count_frames(files: Sequence[Path]) -> int:
-    """Count the pictures of the files, for the progress; videos as their headers say."""
+@contextlib.contextmanager
+def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
+    """Open a video and close it whatever happens, also when a generator that reads it is not read to its end."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        yield capture
+    finally:
+        capture.release()
+
+
+def count_frames(files: Sequence[InputFile]) -> int:
+    """Count the pictures of the files, for the progress; those of videos as their headers say."""
     count = 0
-    for path in files:
+    for path, _ in files:
         if is_video(path):
-            capture = cv2.VideoCapture(str(path))
-            count += max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-            capture.release()
+            with open_video(path) as capture:
+                count += max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         else:
             count += 1
     return count
 
 
-def read_image(path: Path) -> Optional[np.ndarray]:
-    """Read an image: BGR, uint8, (H, W, 3); None if that is not possible, whatever the reason."""
-    try:
-        # From bytes, since OpenCV's own reading stumbles over some file names on Windows.
-        data = np.fromfile(path, dtype=np.uint8)
-        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error):  # the latter for instance from a header of more than 2**30 pixels
-        return None
-
-
-def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
+def read_frames(files: Sequence[InputFile], loader: LoadImageFromFile = LoadImageFromFile()) -> Iterator[Frame]:
     """Read the files one picture at a time.
 
     Args:
-        files (Sequence[Path]): Images and videos.
+        files (Sequence[InputFile]): Images and videos.
+        loader (LoadImageFromFile): How images are read, and whether frames of videos are made grey. Defaults to
+            OpenCV's colour images.
 
     Yields:
         Frame: Every image, every frame of a video, and one without a picture for an unreadable file.
     """
-    for path in files:
-        if not is_video(path):
-            yield Frame(path, None, read_image(path))
+    for file in files:
+        if not is_video(file.path):
+            yield Frame(file, None, loader.read(file.path))
             continue
-        capture = cv2.VideoCapture(str(path))
         index = 0
-        while True:
-            read, image = capture.read()
-            if not read:
-                break
-            yield Frame(path, index, image)
-            index += 1
-        capture.release()
+        with open_video(file.path) as capture:
+            while True:
+                read, image = capture.read()
+                if not read:
+                    break
+                yield Frame(file, index, image if loader.channels == 3 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+                index += 1
         if not index:
-            yield Frame(path, None, None)
+            yield Frame(file, None, None)
 
 
 def frame_rate(path: Path) -> float:
-    """Tell the frames a second of a video, or 25 where its header does not."""
-    capture = cv2.VideoCapture(str(path))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
+    """Return the frames per second of a video, or 25 where its header has none."""
+    with open_video(path) as capture:
+        rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if rate > 0 else 25.0
 
 
@@ -129,15 +166,15 @@ def draw(image: np.ndarray, detections: Detections, classes: Sequence[str], scor
     """Draw the detections with names and scores.
 
     Args:
-        image (np.ndarray): BGR, uint8, (H, W, 3).
+        image (np.ndarray): Uint8, BGR (H, W, 3) or grey (H, W).
         detections (Detections): What was found in it.
         classes (Sequence[str]): Names of the labels.
         score_thr (float): Detections with lower scores are left out.
 
     Returns:
-        np.ndarray: The picture, a copy.
+        np.ndarray: The picture, BGR, a copy.
     """
-    picture = image.copy()
+    picture = image.copy() if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     thickness = max(1, round(min(image.shape[:2]) / 300))
     size = thickness * 0.45
     for box, score, label in zip(*detections):

@@ -1,4 +1,4 @@
-"""What an exported file says about its detector, which nothing is believed of."""
+"""What an exported file says about its detector; nothing in it is taken on trust."""
 
 import json
 import reprlib
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Union
 
 from .errors import ModelFileError
+from .preprocessing import MAX_SIDE, LoadImageFromFile, Preprocessing, Resize, read_preprocessing
 
-FORMAT = 'mmthunder detector 1'
-# OpenCV resizes to shorter sides only.
-MAX_SIDE = 2**15 - 1
+FORMAT = 'mmthunder detector 2'
+# Files of format 1 have scale and keep_ratio of one Resize in place of the pipeline.
+FORMAT_1 = 'mmthunder detector 1'
 
 
 class Metadata(NamedTuple):
@@ -17,17 +18,15 @@ class Metadata(NamedTuple):
 
     Attributes:
         classes (list[str]): Names of the labels.
-        category_ids (list[int]): The data set's ids of the labels.
+        category_ids (list[int or str]): The data set's ids of the labels.
         score_thr (float): Lowest score of a detection.
-        scale (tuple[int, int]): Width and height that images are resized to.
-        keep_ratio (bool): Whether images keep their proportions.
+        preprocessing (Preprocessing): How images are read and what is done to them before the graph.
     """
 
     classes: List[str]
-    category_ids: List[int]
+    category_ids: List[Union[int, str]]
     score_thr: float
-    scale: Tuple[int, int]
-    keep_ratio: bool
+    preprocessing: Preprocessing
 
 
 def _is_list(value: Any, is_item: Callable[[Any], bool]) -> bool:
@@ -41,8 +40,10 @@ def _is_scale(value: Any) -> bool:
 # The types themselves are compared: JSON's true is a bool, which is an int to isinstance.
 EXPECTED: Dict[str, Tuple[Callable[[Any], bool], str]] = dict(
     classes=(lambda value: _is_list(value, lambda name: type(name) is str) and value, 'a list of names'),
-    category_ids=(lambda value: _is_list(value, lambda item: type(item) is int), 'a list of whole numbers'),
+    category_ids=(lambda value: _is_list(value, lambda item: type(item) in (int, str)), 'a list of ids'),
     score_thr=(lambda value: type(value) in (int, float) and 0 <= value <= 1, 'a number from 0 to 1'),
+)
+EXPECTED_1: Dict[str, Tuple[Callable[[Any], bool], str]] = dict(
     scale=(_is_scale, f'width and height in pixels, at most {MAX_SIDE}'),
     keep_ratio=(lambda value: type(value) is bool, 'true or false'),
 )
@@ -61,26 +62,33 @@ def read_metadata(path: Union[str, Path], metadata: Dict[str, str]) -> Metadata:
     Raises:
         ModelFileError: If it is no exported detector, or a value is missing or wrong.
     """
-    if metadata.get('format') != FORMAT:
+    if metadata.get('format') not in (FORMAT, FORMAT_1):
         raise ModelFileError(
             f'{path}: not a detector of tools/deployment/export_onnx.py (its metadata has format '
             f'{reprlib.repr(metadata.get("format"))}, expected {FORMAT!r}); export it again'
         )
+    is_old = metadata['format'] == FORMAT_1
     values = {}
-    for key, (is_valid, expected) in EXPECTED.items():
+    for key in (*EXPECTED, *(EXPECTED_1 if is_old else ('pipeline',))):
         text = metadata.get(key, '')
         try:
             values[key] = json.loads(text)
         except (ValueError, RecursionError):
             values[key] = None
+        is_valid, expected = {**EXPECTED, **EXPECTED_1}.get(key, (lambda value: value is not None, 'a list of steps'))
         if not is_valid(values[key]):
             raise ModelFileError(
                 f'{path}: {key} in its metadata is {reprlib.repr(text)}, expected {expected} in JSON; export it again'
             )
-    read = Metadata(**dict(values, scale=tuple(values['scale'])))
-    if len(read.category_ids) != len(read.classes):
+    if len(values['category_ids']) != len(values['classes']):
         raise ModelFileError(
-            f'{path}: its metadata has {len(read.classes)} classes, but {len(read.category_ids)} '
+            f'{path}: its metadata has {len(values["classes"])} classes, but {len(values["category_ids"])} '
             'category_ids; export it again'
         )
-    return read
+    if is_old:
+        resize = Resize(tuple(values.pop('scale')), keep_ratio=values.pop('keep_ratio'))
+        return Metadata(**values, preprocessing=Preprocessing(LoadImageFromFile(), (resize,)))
+    try:
+        return Metadata(preprocessing=read_preprocessing(values.pop('pipeline')), **values)
+    except ValueError as error:
+        raise ModelFileError(f'{path}: in its metadata {error}; export it again') from None

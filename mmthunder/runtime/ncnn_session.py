@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 import numpy as np
 
 from .errors import ModelFileError
+from .metadata import FORMAT_1
 from .two_stage import decode, propose, ps_roi_align, select_detections
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NcnnSession:
-    """Runs the networks with ncnn and everything else with numpy.
+    """Runs the networks with ncnn and everything else with numpy. Threads may share it.
 
     It is the reference for a program on a phone, which does the same in its own language.
 
@@ -34,15 +35,18 @@ class NcnnSession:
         try:
             self._settings = json.loads(path.read_text())
             metadata = self._settings['metadata']
-            width, height = metadata['scale']
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if metadata.get('format') == FORMAT_1:
+                width, height = metadata['scale']
+                self.input_shape: List[Optional[int]] = [1, height, width, 3]
+            else:
+                _, _, _, _ = self.input_shape = self._settings['input_shape']
+        except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFileError(
                 f'{path}: not a detector of tools/deployment/export_ncnn.py ({type(error).__name__})'
             ) from None
         self.metadata: Dict[str, str] = {
             key: value if key == 'format' else json.dumps(value) for key, value in metadata.items()
         }
-        self.input_shape: List[Optional[int]] = [1, height, width, 3]
         self._features, self._head = (self._load(path.with_name(name), threads) for name in ('features', 'head'))
 
     def _load(self, path: Path, threads: Optional[int]) -> 'ncnn.Net':
@@ -68,10 +72,10 @@ class NcnnSession:
         """Normalise and pad an image.
 
         Args:
-            image (np.ndarray): BGR, uint8, (H, W, 3).
+            image (np.ndarray): BGR, (H, W, 3), or grey, (H, W, 1).
 
         Returns:
-            np.ndarray: Float32 with shape (3, H', W').
+            np.ndarray: Float32 with shape (C, H', W').
         """
         settings = self._settings['preprocess']
         inputs = image[..., ::-1] if settings['bgr_to_rgb'] else image

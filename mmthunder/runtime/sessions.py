@@ -1,8 +1,8 @@
-"""Graphs as functions of arrays: one class a runtime."""
+"""Graphs as functions of arrays: one class per runtime."""
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -14,31 +14,46 @@ if TYPE_CHECKING:
 
 ONNX_BACKENDS = ('onnxruntime', 'openvino')
 BACKENDS = (*ONNX_BACKENDS, 'ncnn')
+# Of those that the build of ONNX Runtime has. TensorRT, which GPU builds list first, builds an engine for minutes.
+DEFAULT_PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 Outputs = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _reason(error: Exception) -> str:
-    """Take the last line of an error, which tells the reason after the places that it came through."""
+    """Return the last line of an error: the reason stands after the places that it came through."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 class OnnxRuntimeSession:
-    """A graph in ONNX Runtime.
+    """A graph in ONNX Runtime. Threads may share it.
 
     Args:
         path (Path): The ONNX file.
         threads (int, optional): Threads of an operator; None leaves it to the runtime. Defaults to
             None.
+        providers (sequence[str], optional): ONNX Runtime's execution providers, the preferred one first. Defaults to
+            None: CUDA where the build has it, otherwise the CPU.
 
     Attributes:
         name (str): Name and version of the runtime.
         metadata (dict[str, str]): What the exporter wrote about the detector.
-        input_shape (list): Sizes of the input, (N, H, W, 3); None where a size is free.
+        input_shape (list): Sizes of the input, (N, H, W, C); None where a size is free.
+
+    Raises:
+        ModelFileError: If ONNX Runtime cannot load the file.
+        ValueError: If the build has no such provider.
     """
 
-    def __init__(self, path: Path, threads: Optional[int] = None) -> None:
+    def __init__(self, path: Path, threads: Optional[int] = None, providers: Optional[Sequence[str]] = None) -> None:
         import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        unknown = [name for name in providers or () if name not in available]
+        if unknown:
+            raise ValueError(
+                f'providers: this build of ONNX Runtime has no {unknown[0]}; it has {", ".join(available)}'
+            )
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -46,7 +61,9 @@ class OnnxRuntimeSession:
             options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=onnxruntime.get_available_providers()
+                str(path),
+                options,
+                providers=list(providers or [name for name in DEFAULT_PROVIDERS if name in available]),
             )
         # Its errors have a class for each status code, and Exception is what they have in common.
         except Exception as error:
@@ -61,7 +78,7 @@ class OnnxRuntimeSession:
         """Run the graph.
 
         Args:
-            images (np.ndarray): Images in BGR, uint8, with shape (N, H, W, 3).
+            images (np.ndarray): Images with shape (N, H, W, C), of the graph's input type.
 
         Returns:
             tuple[np.ndarray]: Boxes (N, M, 4), scores (N, M) and labels (N, M).
@@ -77,7 +94,7 @@ class OnnxRuntimeSession:
 
 @functools.lru_cache(maxsize=1)
 def openvino_core() -> 'openvino.Core':
-    """OpenVINO's entry point, one a process.
+    """Return OpenVINO's entry point, one per process.
 
     Its CPU plugin gives the thread another stack for signals and takes it back at its own end (SigAltStackSetup,
     openvinotoolkit/openvino#11894). Of two that do not end in reverse order, the second leaves the thread with the
@@ -89,7 +106,7 @@ def openvino_core() -> 'openvino.Core':
 
 
 class OpenVINOSession:
-    """A graph in OpenVINO, on the CPU and in float32 where the graph is.
+    """A graph in OpenVINO, on the CPU and in float32 where the graph is. Threads may share it.
 
     Args:
         path (Path): The ONNX file, or the .xml of OpenVINO's own format.
@@ -101,7 +118,7 @@ class OpenVINOSession:
     def __init__(self, path: Path, threads: Optional[int] = None) -> None:
         import openvino
 
-        # On processors with bfloat16 units it would round to 8 bits without being asked.
+        # On processors with bfloat16 units it would compute in bfloat16, which has 8 bits of significand, unasked.
         config = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
         if threads is not None:
             config['INFERENCE_NUM_THREADS'] = threads
@@ -121,20 +138,32 @@ class OpenVINOSession:
         self.input_shape: List[Optional[int]] = [
             size.get_length() if size.is_static else None for size in model.inputs[0].partial_shape
         ]
-        self._request = self._compiled.create_infer_request()
+        # A request holds the inputs and outputs of one inference, so concurrent calls need one each.
+        self._idle_requests: List[openvino.InferRequest] = []
 
     def run(self, images: np.ndarray) -> Outputs:
         """Run the graph; see :meth:`OnnxRuntimeSession.run`."""
         try:
-            return tuple(np.array(output) for output in self._request.infer([images]).values())
+            request = self._idle_requests.pop()  # atomic, as append is
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            return tuple(np.array(output) for output in request.infer([images]).values())
         except RuntimeError as error:
             raise ModelFileError(f'{self._path}: OpenVINO cannot run it ({_reason(error)})') from None
+        finally:
+            self._idle_requests.append(request)
 
 
 Session = Union[OnnxRuntimeSession, OpenVINOSession, NcnnSession]
 
 
-def open_session(path: Union[str, Path], backend: Optional[str] = None, threads: Optional[int] = None) -> Session:
+def open_session(
+    path: Union[str, Path],
+    backend: Optional[str] = None,
+    threads: Optional[int] = None,
+    providers: Optional[Sequence[str]] = None,
+) -> Session:
     """Load a graph.
 
     Args:
@@ -143,6 +172,8 @@ def open_session(path: Union[str, Path], backend: Optional[str] = None, threads:
             that can read the file, and for an ONNX file the first of the two that is installed.
             Defaults to None.
         threads (int, optional): Threads of an operator. Defaults to None, the runtime's choice.
+        providers (sequence[str], optional): Execution providers of ONNX Runtime, which implies that backend; see
+            :class:`OnnxRuntimeSession`. Defaults to None.
 
     Returns:
         OnnxRuntimeSession, OpenVINOSession or NcnnSession: The session.
@@ -151,6 +182,7 @@ def open_session(path: Union[str, Path], backend: Optional[str] = None, threads:
         FileNotFoundError: If there is no such file.
         ModelFileError: If the runtime cannot load it, or it is no file for this runtime.
         ImportError: If the runtime is not installed.
+        ValueError: If there is no such backend or provider.
     """
     path = Path(path)
     if not path.is_file():
@@ -158,6 +190,10 @@ def open_session(path: Union[str, Path], backend: Optional[str] = None, threads:
     sessions = dict(zip(BACKENDS, (OnnxRuntimeSession, OpenVINOSession, NcnnSession)))
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f'unknown backend {backend!r}; use one of {list(BACKENDS)}')
+    if providers:
+        if backend not in (None, 'onnxruntime'):
+            raise ValueError(f"providers: {backend} has none; leave them out or use backend 'onnxruntime'")
+        return OnnxRuntimeSession(path, threads, providers)
     candidates = [backend] if backend else {'.xml': ['openvino'], '.json': ['ncnn']}.get(path.suffix, ONNX_BACKENDS)
     for candidate in candidates:
         try:

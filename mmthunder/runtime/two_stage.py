@@ -60,7 +60,7 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float, max_output_
         max_output_boxes (int): Most boxes to keep.
 
     Returns:
-        np.ndarray: Indices of the kept boxes, by falling score.
+        np.ndarray: Indices of the kept boxes, by descending score.
     """
     order = np.argsort(-scores, kind='stable')
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
@@ -150,22 +150,23 @@ def select_detections(
         scores (np.ndarray): Scores with shape (R, C).
         score_threshold (float): Detections have scores above this.
         iou_threshold (float): A box that overlaps a better one of its class by more is dropped.
-        max_per_img (int): Most detections.
+        max_per_img (int): Most detections; all if it is not positive.
 
     Returns:
-        tuple[np.ndarray]: Boxes (M, 4), scores (M, ) in falling order and labels (M, ), filled up to
-        ``max_per_img`` with zeros and labels of -1.
+        tuple[np.ndarray]: Boxes (M, 4), scores (M, ) in descending order and labels (M, ), padded to
+        ``max_per_img``, if that is positive, with zeros and labels of -1.
     """
+    limit = max_per_img if max_per_img > 0 else boxes.shape[0] * scores.shape[1]
     found = [(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))]
     for label in range(scores.shape[1]):
         above = np.flatnonzero(scores[:, label] > score_threshold)
         class_boxes = boxes[above, label if boxes.shape[1] > 1 else 0]
         class_scores = scores[above, label]
-        keep = nms(class_boxes, class_scores, iou_threshold, max_per_img)
+        keep = nms(class_boxes, class_scores, iou_threshold, limit)
         found.append((class_boxes[keep], class_scores[keep], np.full(len(keep), label)))
     boxes, scores, labels = (np.concatenate(values) for values in zip(*found))
-    best = np.argsort(-scores, kind='stable')[:max_per_img]
-    rest = max_per_img - len(best)
+    best = np.argsort(-scores, kind='stable')[:limit]
+    rest = max(max_per_img - len(best), 0)
     return (
         np.pad(boxes[best], ((0, rest), (0, 0))),
         np.pad(scores[best], (0, rest)),

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from mmthunder.apis import Agreement
+from mmthunder.apis import Agreement, Outcomes
 from mmthunder.runtime import Detections
 
 
@@ -36,3 +37,46 @@ def test_one_side_only():
     agreement.add(detections(), detections())
     assert (agreement.images, agreement.detections, agreement.unmatched) == (3, 2, 2)
     assert '2 without a partner' in str(agreement)
+
+
+A, B, C = (0, 0, 10, 10, 0.9, 1), (2, 0, 12, 10, 0.9, 1), (50, 0, 60, 10, 0.8, 1)
+
+
+def tied() -> Outcomes:
+    """A and B overlap by an IoU of 0.67 and have one score: NMS keeps one of them. C is certain."""
+    boxes, scores, labels = detections(A, B, C)
+    certain, suppressible = np.array([False, False, True]), np.array([True, True, True])
+    return Outcomes(boxes, scores, labels, certain, suppressible, 0.5)
+
+
+def test_ties():
+    agreement = Agreement()
+    agreement.add(detections(A, C), detections(C, B), tied)
+    assert (agreement.detections, agreement.unmatched, agreement.tied) == (4, 0, 2)
+    assert '2 that are tied' in str(agreement)
+
+
+@pytest.mark.parametrize(
+    ('found', 'unmatched', 'n_tied'),
+    [
+        ([A], 1, 0),  # C is missing
+        ([C], 1, 0),  # neither of the tied ones
+        ([A, B, C], 1, 0),  # both of them
+        ([(2, 0, 12, 10, 0.9, 2), C], 2, 0),  # another class
+        ([(3, 0, 13, 10, 0.9, 1), C], 1, 1),  # a box that nothing gives
+        ([(2, 0, 12, 10, 0.85, 1), C], 2, 0),  # and a score
+        ([B, (53, 0, 63, 10, 0.8, 1)], 2, 2),  # a tie does not excuse what is elsewhere
+    ],
+)
+def test_ties_excuse_nothing_else(found, unmatched, n_tied):
+    agreement = Agreement()
+    agreement.add(detections(A, C), detections(*found), tied)
+    assert (agreement.unmatched, agreement.tied) == (unmatched, n_tied)
+
+
+def test_outcomes_only_where_needed():
+    """They take time."""
+    agreement = Agreement()
+    agreement.add(detections(A, C), detections(C, A), lambda: pytest.fail('not needed'))
+    agreement.add(detections(A, C), detections(C), lambda: None)
+    assert (agreement.unmatched, agreement.tied) == (1, 0)

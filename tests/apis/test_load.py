@@ -1,7 +1,9 @@
+import logging
+
 import pytest
 import torch
 
-from mmthunder.apis import detect, load_detector, set_score_thr
+from mmthunder.apis import detect, load_detector, set_score_thr, use_greedy_nms
 
 
 @pytest.mark.parametrize('nms', [dict(type='nms'), dict(type='soft_nms', min_score=0.3)])
@@ -40,3 +42,48 @@ def test_random_weights(tiny_cfg):
     tiny_cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
     first, second = (load_detector(tiny_cfg).state_dict() for _ in range(2))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_metadata_of_older_checkpoints(tiny_cfg, tmp_path):
+    """Upper-case keys, and those of mmdet 2.x."""
+    state_dict = load_detector(tiny_cfg).state_dict()
+    path = tmp_path / 'weights.pth'
+    for meta in (dict(dataset_meta=dict(CLASSES=('cat',))), dict(CLASSES=('cat',))):
+        torch.save(dict(state_dict=state_dict, meta=meta), path)
+        assert load_detector(tiny_cfg, path).dataset_meta == dict(classes=('cat',))
+
+
+def test_without_test_set(tiny_cfg):
+    """None and absence are one; the classes are those of the validation or the training set."""
+    expected = tiny_cfg.metainfo.classes
+    for split in ('test', 'val'):
+        tiny_cfg[f'{split}_dataloader'] = None
+        assert load_detector(tiny_cfg).dataset_meta['classes'] == expected
+        tiny_cfg.pop(f'{split}_dataloader')
+        assert load_detector(tiny_cfg).dataset_meta['classes'] == expected
+    tiny_cfg.train_dataloader = None
+    with pytest.raises(ValueError, match='the classes are unknown'):
+        load_detector(tiny_cfg)
+
+
+def test_logging_is_enabled_again(tiny_cfg, monkeypatch):
+    """Whatever happens in the initialisation."""
+
+    def fail(*args) -> None:
+        assert logging.root.manager.disable == logging.INFO
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmengine.model.BaseModule.init_weights', fail)
+    with pytest.raises(KeyboardInterrupt):
+        load_detector(tiny_cfg)
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_greedy_nms(make_detector):
+    detector = make_detector(test_cfg__rcnn__nms=dict(type='soft_nms', iou_threshold=0.4))
+    assert use_greedy_nms(detector).roi_head.test_cfg.nms == dict(type='nms', iou_threshold=0.4)
+    assert detector.roi_head.test_cfg.nms.type == 'soft_nms'
+    detector.roi_head.test_cfg.nms = None
+    for other in (detector, detector.backbone):
+        with pytest.raises(ValueError, match='has no test_cfg.rcnn.nms with an iou_threshold'):
+            use_greedy_nms(other)

@@ -1,14 +1,14 @@
-import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from mmdet.models.task_modules import LegacyDeltaXYWHBBoxCoder
 
 from mmthunder.apis import Agreement, detect
 from mmthunder.export import DisagreementError, InputSpec, ncnn_files
-from mmthunder.export.ncnn_files import ShuffledBlock, check_supported, export_ncnn
+from mmthunder.export.ncnn_files import ShuffledBlock, export_ncnn
 from mmthunder.models.backbones.snet import SHUFFLES, SNetBlock
 from mmthunder.runtime import Detections, Detector, ModelFileError
 
@@ -24,6 +24,36 @@ def test_shuffled_block(shuffle):
 def packages():
     pytest.importorskip('ncnn')
     pytest.importorskip('pnnx')
+
+
+def test_threads(make_detector, images, tmp_path):
+    """Each thread gets the detections of its own images."""
+    detector = make_detector()
+    export_ncnn(detector, tmp_path, InputSpec.from_config(detector.cfg), images)
+    runtime = Detector(tmp_path / 'detector.json', threads=1)
+    alone = [runtime(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: runtime(images[k % 3]), range(60)))
+    assert all(np.array_equal(*pair) for k, other in enumerate(found) for pair in zip(alone[k % 3], other))
+
+
+def test_settings(make_detector, images, tmp_path):
+    """All boxes, all anchors, one channel, and images that are padded."""
+    detector = make_detector(
+        backbone__in_channels=1,
+        data_preprocessor=dict(mean=None, std=None, bgr_to_rgb=False),
+        test_cfg__rcnn__max_per_img=-1,
+        test_cfg__rpn=dict(max_per_img=200, nms=dict(type='nms', iou_threshold=0.7)),
+    )
+    pipeline = detector.cfg.test_dataloader.dataset.pipeline
+    pipeline[0].color_type = 'grayscale'
+    pipeline[1].keep_ratio = True
+    pipeline.insert(2, dict(type='Pad', size=(64, 64), pad_val=114))
+    grey = [image[..., 0] for image in images]
+    agreement = export_ncnn(detector, tmp_path, InputSpec.from_config(detector.cfg), grey)
+    assert agreement.detections > 10 and agreement.unmatched == 0
+    found = Detector(tmp_path / 'detector.json', threads=1)(grey[0])
+    assert len(found.boxes) == len(detect(detector, grey[0]).boxes)
 
 
 @pytest.mark.parametrize('recipe', ['paper', 'release'])
@@ -53,8 +83,15 @@ def test_export(make_detector, images, tmp_path, recipe):
         agreement.add(detect(detector, image), found)
     assert agreement.unmatched == 0, str(agreement)
 
-    # Where nothing is proposed, nothing is found.
+    # A file of the first format, which has the size in scale.
     settings = json.loads((tmp_path / 'detector.json').read_text())
+    assert settings.pop('input_shape') == [1, 64, 64, 3]
+    settings['metadata'].update(format='mmthunder detector 1', scale=[64, 64], keep_ratio=False)
+    (tmp_path / 'detector.json').write_text(json.dumps(settings))
+    older = Detector(tmp_path / 'detector.json', threads=1)
+    assert all(np.array_equal(*pair) for image in images for pair in zip(runtime(image), older(image)))
+
+    # Where nothing is proposed, nothing is found.
     assert (settings['preprocess']['std'] == [1, 1, 1]) is (settings['metadata']['std'] is None) is (recipe != 'paper')
     settings['rpn']['min_bbox_size'] = 1000
     (tmp_path / 'detector.json').write_text(json.dumps(settings))
@@ -106,20 +143,6 @@ def test_errors(make_detector, tmp_path):
     detector = make_detector()
     with pytest.raises(ValueError, match='give --shape'):
         export_ncnn(detector, tmp_path, InputSpec.from_config(detector.cfg, dynamic=True), [])
-    with pytest.raises(NotImplementedError, match='ncnn takes a ThunderNet'):
-        check_supported(detector.backbone)
-    coder = detector.roi_head.bbox_head.bbox_coder
-    for name, value in (('clip_border', False), ('add_ctr_clamp', True)):
-        unclipped = copy.deepcopy(detector)
-        setattr(unclipped.roi_head.bbox_head.bbox_coder, name, value)
-        with pytest.raises(NotImplementedError, match='roi_head.bbox_head.bbox_coder is not .* clip_border=True'):
-            check_supported(unclipped)
-    detector.rpn_head.bbox_coder = LegacyDeltaXYWHBBoxCoder(coder.means, coder.stds)
-    with pytest.raises(NotImplementedError, match='rpn_head.bbox_coder is not'):
-        check_supported(detector)
-    detector.roi_head.test_cfg.nms.class_agnostic = True
-    with pytest.raises(NotImplementedError, match='test_cfg.rcnn.nms is'):
-        check_supported(detector)
     (tmp_path / 'detector.json').write_text('{}')
     with pytest.raises(ModelFileError, match='not a detector of tools/deployment/export_ncnn.py'):
         Detector(tmp_path / 'detector.json')

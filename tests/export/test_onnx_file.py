@@ -4,20 +4,19 @@ import json
 import numpy as np
 import onnx
 import pytest
-from mmdet.datasets import CocoDataset
+import torch
 from mmengine.config import Config
 
 from mmthunder.apis import Agreement, detect
-from mmthunder.export import DisagreementError, InputSpec, export_onnx
-from mmthunder.export.onnx_file import category_ids
+from mmthunder.export import DisagreementError, InputSpec, export_onnx, onnx_file
 from mmthunder.runtime import Detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS
 
 
-def agreement_of(detector, runtime, images) -> Agreement:
+def agreement_of(detector, runtime, images, spec) -> Agreement:
     agreement = Agreement()
     for image, found in zip(images, runtime.detect(images)):
-        agreement.add(detect(detector, image), found)
+        agreement.add(detect(detector, image, spec.pipeline), found)
     return agreement
 
 
@@ -25,13 +24,20 @@ def backends() -> list:
     return [backend for backend in ONNX_BACKENDS if importlib.util.find_spec(backend)]
 
 
+def replace_resize(cfg: Config, *steps: dict) -> None:
+    """Put other steps in the place of the test pipeline's Resize."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    (index,) = (i for i, step in enumerate(pipeline) if step.type == 'Resize')
+    pipeline[index : index + 1] = steps
+
+
 def test_fixed(make_detector, images, tmp_path, monkeypatch):
     """A graph for single images of 64x64 px, of standard operators only."""
     detector, output = make_detector(), tmp_path / 'new' / 'detector.onnx'
     spec = InputSpec.from_config(detector.cfg)
-    assert spec == ((64, 64), False, False, 1)
+    assert (spec.size, spec.dynamic, spec.batch) == ((64, 64), False, 1)
     agreement = export_onnx(detector, output, spec, images, threads=1)
-    assert agreement.images == 3 and agreement.detections > 10 and agreement.unmatched == 0
+    assert agreement.images == 3 and agreement.detections > 10 and agreement.unmatched == agreement.tied == 0
     assert list(output.parent.iterdir()) == [output]
 
     model = onnx.load(output)
@@ -45,7 +51,8 @@ def test_fixed(make_detector, images, tmp_path, monkeypatch):
         assert runtime.session.input_shape == [1, 64, 64, 3]
         assert runtime.classes == ['circle', 'square', 'triangle', 'star', 'cross', 'ring']
         assert runtime.category_ids == [1, 2, 3, 4, 5, 6] and runtime.score_thr == 0.05
-        agreement = agreement_of(detector, runtime, images)
+        assert runtime.preprocessing == spec.preprocessing
+        agreement = agreement_of(detector, runtime, images, spec)
         assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
 
     # The file of another detector is refused and leaves nothing behind.
@@ -62,46 +69,144 @@ def test_dynamic(make_detector, images, tmp_path):
         roi_head__bbox_head__reg_class_agnostic=False,
         roi_head__bbox_roi_extractor__roi_layer=dict(type='PSRoIAlign', output_size=7, pool_mode='max'),
     )
-    (resize,) = (step for step in detector.cfg.test_dataloader.dataset.pipeline if step.type == 'Resize')
-    resize.update(scale=(120, 80), keep_ratio=True)
+    replace_resize(detector.cfg, dict(type='Resize', scale=(120, 80), keep_ratio=True))
     spec = InputSpec.from_config(detector.cfg, batch=None)
-    assert spec == ((120, 80), True, True, None)
+    assert (spec.size, spec.dynamic, spec.batch) == ((120, 80), True, None)
     export_onnx(detector, tmp_path / 'detector.onnx', spec, images, threads=1)
     for backend in backends():
         runtime = Detector(tmp_path / 'detector.onnx', backend, threads=1)
         assert runtime.session.input_shape == [None, None, None, 3]
-        assert runtime.input_size(images[2]) == (80, 112)
-        agreement = agreement_of(detector, runtime, images)
+        assert runtime.preprocessing.output_size((50, 70)) == (80, 112)
+        agreement = agreement_of(detector, runtime, images, spec)
         assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
 
 
 def test_faster_rcnn(faster_rcnn, tmp_path):
     """RoIAlign of four levels and NMS of five in both runtimes."""
     images = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8) for i in range(2)]
-    export_onnx(faster_rcnn, tmp_path / 'detector.onnx', InputSpec.from_config(faster_rcnn.cfg), images, threads=1)
+    spec = InputSpec.from_config(faster_rcnn.cfg)
+    export_onnx(faster_rcnn, tmp_path / 'detector.onnx', spec, images, threads=1)
     types = [node.op_type for node in onnx.load(tmp_path / 'detector.onnx').graph.node]
     assert types.count('RoiAlign') == 4
     for backend in backends():
-        agreement = agreement_of(faster_rcnn, Detector(tmp_path / 'detector.onnx', backend, threads=1), images)
+        agreement = agreement_of(faster_rcnn, Detector(tmp_path / 'detector.onnx', backend, threads=1), images, spec)
         assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
 
 
-def test_other_shape(make_detector):
+@pytest.mark.parametrize('shape', [None, (96, 64)], ids=['own size', '--shape'])
+def test_letterbox(make_detector, images, tmp_path, shape):
+    """What the config pads, the runtime pads, also to another size."""
+    detector = make_detector()
+    resize = dict(type='Resize', scale=(64, 64), keep_ratio=True)
+    replace_resize(detector.cfg, resize, dict(type='Pad', size=(64, 64), pad_val=dict(img=(114, 114, 114))))
+    spec = InputSpec.from_config(detector.cfg, shape)
+    assert (spec.size, spec.dynamic) == ((64, 96) if shape else (64, 64), False)
+    agreement = export_onnx(detector, tmp_path / 'detector.onnx', spec, images, threads=1)
+    assert agreement.detections > 10 and agreement.unmatched == 0
+    runtime = Detector(tmp_path / 'detector.onnx', 'onnxruntime', threads=1)
+    batch = runtime.make_batch([np.zeros((80, 96, 3), np.uint8)])
+    assert batch.shape == (1, *spec.size[::-1], 3)
+    assert not batch[0, :52].any() and (batch[0, 56:] == 114).all()
+
+
+def test_float_input(make_detector, images, tmp_path):
+    """With to_float32 resized values are not rounded, in the runtime either."""
+    detector = make_detector()
+    detector.cfg.test_dataloader.dataset.pipeline[0].to_float32 = True
+    spec = InputSpec.from_config(detector.cfg)
+    floats = [image.astype(np.float32) for image in images]  # as the config's loader reads them
+    export_onnx(detector, tmp_path / 'detector.onnx', spec, images, threads=1)
+    for backend in backends():
+        runtime = Detector(tmp_path / 'detector.onnx', backend, threads=1)
+        batch = runtime.make_batch(images[:1])
+        assert batch.dtype == np.float32 and (batch % 1).any()
+        agreement = Agreement(score_tolerance=1e-5, box_tolerance=1e-3)
+        for image, found in zip(floats, runtime.detect(images)):
+            agreement.add(detect(detector, image), found)
+        assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
+
+
+def test_grey(make_detector, images, tmp_path):
+    detector = make_detector(
+        backbone__in_channels=1, data_preprocessor=dict(mean=[114.0], std=[57.0], bgr_to_rgb=False)
+    )
+    detector.cfg.test_dataloader.dataset.pipeline[0].color_type = 'grayscale'
+    spec = InputSpec.from_config(detector.cfg)
+    agreement = export_onnx(detector, tmp_path / 'detector.onnx', spec, [image[..., 0] for image in images], threads=1)
+    assert agreement.detections > 10 and agreement.unmatched == 0
+    for backend in backends():
+        assert Detector(tmp_path / 'detector.onnx', backend).session.input_shape == [1, 64, 64, 1]
+
+
+@pytest.mark.parametrize('limited', [False, True])
+def test_settings(make_detector, images, tmp_path, limited):
+    """Settings that mmdet tests with: all boxes of every score and all anchors, or none of these keys."""
+    detector = make_detector(
+        test_cfg__rcnn=dict(max_per_img=20 if limited else -1, score_thr=-1, nms=dict(iou_threshold=0.5))
+    )
+    for key in ('nms_pre', 'min_bbox_size'):
+        detector.rpn_head.test_cfg.pop(key)
+        if not limited:
+            detector.rpn_head.test_cfg[key] = -1
+    spec = InputSpec.from_config(detector.cfg)
+    agreement = export_onnx(detector, tmp_path / 'detector.onnx', spec, images, threads=1)
+    assert agreement.detections > 10 and agreement.unmatched == 0
+    runtime = Detector(tmp_path / 'detector.onnx', 'onnxruntime', threads=1)
+    assert runtime.score_thr == 0
+    counts = [len(found.boxes) for found in runtime.detect(images)]
+    assert counts == [len(detect(detector, image).boxes) for image in images]
+    assert max(counts) == 20 if limited else min(counts) > 50
+
+
+def test_equal_scores(make_detector, images, tmp_path, monkeypatch):
+    """Scores of a head that has learned nothing are all equal; a graph that is really wrong is still refused."""
+
+    def make(**options) -> torch.nn.Module:
+        detector = make_detector(test_cfg__rcnn__max_per_img=1000, test_cfg__rpn__max_per_img=60, **options)
+        for parameter in detector.roi_head.bbox_head.fc_cls.parameters():
+            torch.nn.init.zeros_(parameter)
+        return detector
+
+    detector, wrong = make(), make(test_cfg__rcnn__nms__iou_threshold=0.8)
+    spec = InputSpec.from_config(detector.cfg)
+    agreement = export_onnx(detector, tmp_path / 'detector.onnx', spec, images, threads=1)
+    assert agreement.unmatched == 0 and agreement.detections > 100
+    model = onnx_file.build_model(wrong, spec)
+    monkeypatch.setattr(onnx_file, 'build_model', lambda *args: model)
+    with pytest.raises(DisagreementError, match='wrong.onnx is not written'):
+        export_onnx(detector, tmp_path / 'wrong.onnx', spec, images, threads=1)
+
+
+def test_some_equal_scores(make_detector, images, tmp_path):
+    """A confident head, whose softmax gives exactly 1 for several overlapping boxes."""
+    detector = make_detector()
+    for parameter in detector.roi_head.bbox_head.fc_cls.parameters():
+        parameter.data *= 40
+    spec = InputSpec.from_config(detector.cfg)
+    agreement = export_onnx(detector, tmp_path / 'detector.onnx', spec, images, threads=1)
+    assert agreement.unmatched == 0 < agreement.tied < agreement.detections
+
+
+def test_input_spec(make_detector):
     cfg = make_detector().cfg
-    assert InputSpec.from_config(cfg, shape=(48, 96)) == ((96, 48), False, False, 1)
-    assert InputSpec.from_config(cfg, dynamic=True, batch=None) == ((64, 64), False, True, None)
-    cfg.test_dataloader.dataset.pipeline = [dict(type='LoadNamedImage')]
+    spec = InputSpec.from_config(cfg, shape=(48, 96))
+    assert (spec.size, spec.dynamic, spec.channels, spec.dtype) == ((96, 48), False, 3, np.uint8)
+    assert not spec.preprocessing.steps[0].keep_ratio
+    spec = InputSpec.from_config(cfg, dynamic=True, batch=None)
+    assert (spec.size, spec.dynamic, spec.batch) == ((64, 64), True, None)
+    cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
     with pytest.raises(ValueError, match='the test pipeline has 0 Resize steps'):
         InputSpec.from_config(cfg)
 
 
-def test_category_ids(tmp_path):
-    coco = CocoDataset.METAINFO['classes']
-    cfg = Config(dict(test_dataloader=dict(dataset=dict(data_root=str(tmp_path), ann_file='a.json'))))
-    ids = category_ids(cfg, coco)
-    assert (len(ids), ids[0], ids[79]) == (80, 1, 90) and ids[coco.index('chair')] == 62
-    assert category_ids(cfg, ('cat', 'dog')) == [1, 2]
-    (tmp_path / 'a.json').write_text(
-        json.dumps(dict(categories=[dict(id=7, name='dog'), dict(id=3, name='cat'), dict(id=1, name='cow')]))
-    )
-    assert category_ids(cfg, ('cat', 'dog')) == [3, 7]
+def test_metadata_of_the_file(make_detector):
+    """The checkpoint's ids, and the steps under mmdet's names."""
+    detector = make_detector()
+    detector.dataset_meta = dict(classes=('a', 'b', 'c', 'd', 'e', 'f'), category_ids=[0, 9, 2, 3, 4, 5])
+    model = onnx_file.build_model(detector, InputSpec.from_config(detector.cfg))
+    values = {prop.key: prop.value for prop in model.metadata_props}
+    assert values.pop('format') == 'mmthunder detector 2'
+    values = {key: json.loads(value) for key, value in values.items()}
+    assert values['category_ids'] == [0, 9, 2, 3, 4, 5] and values['classes'] == list('abcdef')
+    assert [step['type'] for step in values['pipeline']] == ['LoadImageFromFile', 'Resize']
+    assert values['pipeline'][1]['scale'] == [64, 64]

@@ -3,7 +3,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmthunder.export.roi_features import check_supported, roi_features
+from mmthunder.export.roi_features import roi_features
 
 
 def flatten(boxes: Tensor) -> Tensor:
@@ -35,7 +35,6 @@ def test_ps_roi_align(boxes, pool_mode, options, bins, cells):
             featmap_strides=[16],
         )
     )
-    check_supported(extractor)
     feat = torch.randn(2, 5 * bins[0] * bins[1], *cells)
     expected = extractor((feat,), flatten(boxes))
     pooled = roi_features(extractor, (feat,), boxes)
@@ -57,22 +56,8 @@ def test_pyramid(boxes, sampling_ratio, aligned):
             finest_scale=20,
         )
     )
-    check_supported(extractor)
     feats = [torch.randn(2, 4, 144 // stride, 176 // stride) for stride in (4, 8, 16)]
     assert set(extractor.map_roi_levels(flatten(boxes), 3).tolist()) == {0, 1, 2}
     expected = extractor(feats, flatten(boxes))
     pooled = roi_features(extractor, feats, boxes)
     torch.testing.assert_close(pooled, expected, atol=2e-5, rtol=1e-5)
-
-
-def test_unsupported():
-    extractor = MODELS.build(
-        dict(
-            type='SingleRoIExtractor',
-            roi_layer=dict(type='RoIAlign', output_size=7, pool_mode='max'),
-            out_channels=4,
-            featmap_strides=[4],
-        )
-    )
-    with pytest.raises(NotImplementedError, match='average RoIAlign'):
-        check_supported(extractor)

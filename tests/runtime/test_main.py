@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmthunder.runtime.__main__ import PictureWriter, check_names, find_image_ids, main
-from mmthunder.runtime.media import Frame
+from mmthunder.runtime.__main__ import PictureWriter, check_names, main, number_ids, read_image_ids
+from mmthunder.runtime.media import Frame, InputFile, list_files
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_folder(folder, model_file, tmp_path, capsys):
 
 
 def test_bad_files(folder, model_file, tmp_path, capsys):
-    """A folder called like an image is none; a link to nothing and too large a picture are left out."""
+    """A directory called like an image is none; a link to nothing and too large a picture are left out."""
     bad = tmp_path / 'bad'
     (bad / 'a.jpg').mkdir(parents=True)
     (bad / 'b.jpg').symlink_to(bad / 'missing.jpg')
@@ -66,7 +66,7 @@ def test_stopped(folder, model_file, tmp_path, monkeypatch, capsys, error):
     written, closed = [], []
 
     def write(writer: PictureWriter, frame: Frame, picture: np.ndarray) -> None:
-        written.append(frame.path)
+        written.append(frame.file)
         if len(written) == 2:
             raise error
 
@@ -83,12 +83,78 @@ def test_stopped(folder, model_file, tmp_path, monkeypatch, capsys, error):
     assert names == ['000000000139.jpg'] * 2 + ['b.png'] * 2
 
 
+def as_files(*paths: str) -> list:
+    return [InputFile(Path(path), path) for path in paths]
+
+
 def test_image_numbers():
     """Where all images are called by different numbers, these are their ids."""
-    files = [Path('000000000139.jpg'), Path('7.png')]
-    assert find_image_ids(files, None) == {files[0]: 139, files[1]: 7}
+    files = as_files('000000000139.jpg', '7.png')
+    assert number_ids(files) == {Path('000000000139.jpg'): 139, Path('7.png'): 7}
     for other in ('b.png', '007.png', '8.avi', '².png'):
-        assert find_image_ids([*files, Path(other)], None) is None
+        assert number_ids([*files, *as_files(other)]) is None
+
+
+@pytest.fixture
+def annotate(tmp_path):
+    """A function that writes an annotation file with images of the given names, whose ids are 1, 2, 3..."""
+
+    def write(*names: str) -> str:
+        path = tmp_path / 'annotations.json'
+        images = [dict(id=i, file_name=name) for i, name in enumerate(names, 1)]
+        path.write_text(json.dumps(dict(images=images)))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ('names', 'paths', 'ids'),
+    [
+        (['a.jpg', 'b.jpg'], ['x/b.jpg', 'x/a.jpg'], [2, 1]),
+        (['cam0/1.jpg', 'cam1/1.jpg'], ['val/cam1/1.jpg', 'val/cam0/1.jpg'], [2, 1]),
+        (['cam0/1.jpg', 'cam1/1.jpg'], ['cam1/1.jpg'], [2]),
+        (['1.jpg', 'cam0/1.jpg'], ['cam0/1.jpg'], [2]),
+        (['1.jpg', 'cam0/1.jpg'], ['cam9/1.jpg', 'cam0/1.jpg'], [1, 2]),
+        (['cam0\\1.jpg', r'.\cam1\1.jpg'], ['val/cam1/1.jpg'], [2]),
+        (['x/day1/cam0/1.jpg', 'y/day1/cam0/1.jpg'], ['y/day1/cam0/1.jpg'], [2]),
+    ],
+)
+def test_annotated_ids(annotate, capsys, names, paths, ids):
+    """By the longest common end of file_name and path, whatever the directories above."""
+    found = read_image_ids(as_files(*paths), annotate(*names))
+    assert [found[Path(path)] for path in paths] == ids
+    assert capsys.readouterr().err == ''
+
+
+def test_annotated_in_another_directory(annotate, capsys):
+    """The name alone says which image it is, and a warning which one it is taken for."""
+    path = annotate('val/a.jpg', 'val/b.jpg')
+    assert read_image_ids(as_files('photos/b.jpg'), path) == {Path('photos/b.jpg'): 2}
+    warning = capsys.readouterr().err
+    assert warning.startswith('warning: 1 of 1 images') and 'photos/b.jpg is taken for val/b.jpg' in warning
+
+
+def test_text_ids(tmp_path):
+    (tmp_path / 'a.json').write_text(json.dumps(dict(images=[dict(id='0f3c', file_name='a.jpg')])))
+    assert read_image_ids(as_files('a.jpg'), str(tmp_path / 'a.json')) == {Path('a.jpg'): '0f3c'}
+
+
+def test_ambiguous_annotations(annotate, tmp_path, monkeypatch, capsys):
+    """What the messages advise leads to the ids."""
+    monkeypatch.chdir(tmp_path)
+    path = annotate('cam0/1.jpg', 'cam1/1.jpg')
+    with pytest.raises(ValueError, match=r'x/1.jpg may be cam0/1.jpg or cam1/1.jpg; put the images into directories'):
+        read_image_ids(as_files('x/1.jpg'), path)
+    assert read_image_ids(as_files('x/cam1/1.jpg'), path) == {Path('x/cam1/1.jpg'): 2}
+
+    path = annotate('cam1/1.jpg')
+    with pytest.raises(ValueError, match=r'cam0/1.jpg and cam1/1.jpg both match cam1/1.jpg; leave out'):
+        read_image_ids(as_files('cam0/1.jpg', 'cam1/1.jpg'), path)
+    assert read_image_ids(as_files('cam1/1.jpg'), path) == {Path('cam1/1.jpg'): 1}
+
+    with pytest.raises(ValueError, match=r'two images have the file_name a/1.jpg'):
+        read_image_ids(as_files('a/1.jpg'), annotate('a/1.jpg', 'a/1.jpg'))
 
 
 @pytest.mark.parametrize(
@@ -97,6 +163,7 @@ def test_image_numbers():
         ('{}', 'not a COCO annotation file'),
         ('no JSON', 'not a COCO annotation file'),
         ('{"images": [{"file_name": "b.png"}]}', 'not a COCO annotation file'),
+        ('{"images": [{"file_name": 3, "id": 1}]}', 'not a COCO annotation file'),
         ('{"images": [{"file_name": "c.png", "id": 1}]}', 'has no image called b.png'),
     ],
 )
@@ -104,28 +171,74 @@ def test_wrong_annotations(tmp_path, text, message):
     path = tmp_path / 'annotations.json'
     path.write_text(text)
     with pytest.raises(ValueError, match=f'annotations.json: {message}'):
-        find_image_ids([Path('b.png')], str(path))
+        read_image_ids(as_files('b.png'), str(path))
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Two directories with images of one name, and one beside them; the working directory is theirs."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('val/cam0/1.jpg', 'val/cam0/2.jpg', 'val/cam1/1.jpg', 'val/.thumbnails/1.jpg'):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(name, np.zeros((64, 64, 3), np.uint8))
+    return tmp_path
 
 
 @pytest.mark.parametrize(
-    ('files', 'message'),
+    ('inputs', 'names'),
     [
-        (['a/1.jpg', 'b/1.jpg'], 'b/1.jpg and a/1.jpg: the results of both would be called 1.jpg'),
-        (['clip.avi', 'clip.mov'], 'clip.mov and clip.avi: .* called clip.mp4'),
-        (['out/pictures/1.jpg'], 'its drawn picture would replace it'),
+        (['val'], ['cam0/1.jpg', 'cam0/2.jpg', 'cam1/1.jpg']),
+        (['val/cam0'], ['1.jpg', '2.jpg']),
+        (['val/cam1', 'val/cam0'], ['cam1/1.jpg', 'cam0/1.jpg', 'cam0/2.jpg']),
+        (['val/cam0/2.jpg', 'val/cam1'], ['2.jpg', '1.jpg']),
+        (['val/cam0/1.jpg', 'val/cam1/1.jpg'], ['cam0/1.jpg', 'cam1/1.jpg']),
     ],
 )
-def test_results_of_one_name(files, message):
-    with pytest.raises(ValueError, match=message):
-        check_names([Path(file) for file in files], Path('out/pictures'))
-    check_names([Path('a/1.jpg'), Path('a/1.png'), Path('1.avi')], Path('out/pictures'))
+def test_names(tree, inputs, names):
+    """Below the given directory, and where that is not unique below the one that all are in."""
+    files = list_files(inputs)
+    assert [file.name for file in files] == names
+    assert all(file.path.is_file() and str(file.path).endswith(file.name) for file in files)
+
+
+def test_given_twice(tree):
+    with pytest.raises(ValueError, match='val/cam0/1.jpg: given 2 times'):
+        list_files(['val', 'val/cam0/1.jpg'])
+
+
+def test_nested(tree, model_file, annotate):
+    """Results and pictures keep the directories, also when the results are written below the images."""
+    command = [str(model_file), 'val', '--output', 'val/out', '--threads', '1']
+    for _ in range(2):  # the second run does not see the pictures of the first
+        assert main(command + ['--annotations', annotate('cam1/1.jpg', 'cam0/1.jpg', 'cam0/2.jpg')]) == 0
+    results = json.loads(Path('val/out/detections.json').read_text())
+    assert [(result['file_name'], result['image_id']) for result in results[::2]] == [
+        ('cam0/1.jpg', 2),
+        ('cam0/2.jpg', 3),
+        ('cam1/1.jpg', 1),
+    ]
+    pictures = sorted(path.relative_to('val/out/pictures').as_posix() for path in Path('val/out').rglob('*.jpg'))
+    assert pictures == ['cam0/1.jpg', 'cam0/2.jpg', 'cam1/1.jpg']
+
+
+def test_results_of_one_name(tree):
+    pictures = Path('out/pictures')
+    with pytest.raises(ValueError, match=r'clip.mov and clip.avi: .* called clip.mp4; .*--output'):
+        check_names(as_files('clip.avi', 'clip.mov'), pictures)
+    with pytest.raises(ValueError, match=r'val/cam0/1.jpg: its picture would replace out/pictures/1.jpg'):
+        Path('out').mkdir()
+        pictures.symlink_to('../val/cam0')
+        check_names(list_files(['val/cam0']), pictures)
+    check_names(as_files('a/1.jpg', 'a/1.png', '1.avi'), Path('elsewhere'))
 
 
 def test_picture_not_written(tmp_path):
     writer = PictureWriter(tmp_path / 'pictures')
-    writer.folder.rmdir()
+    for name in ('a.jpg', 'a.mp4'):
+        (writer.directory / name).mkdir()
     image = np.zeros((64, 64, 3), np.uint8)
-    for frame in (Frame(Path('a.jpg'), None, image), Frame(Path('a.avi'), 0, image)):
+    for name, index in (('a.jpg', None), ('a.avi', 0)):
+        frame = Frame(*as_files(name), index, image)
         with pytest.raises(OSError, match=r'pictures/a.(jpg|mp4): could not be written'):
             writer.write(frame, image)
 
@@ -191,8 +304,8 @@ def test_broken_video(model_file, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('empty', 'no images in this folder'),
-        ('missing', 'no such file or folder'),
+        ('empty', 'no images in this directory'),
+        ('missing', 'no such file or directory'),
         ('file.txt', 'neither an image'),
     ],
 )

@@ -59,12 +59,14 @@ def test_cut_files(build_model, tmp_path, backend, share):
 
 
 def test_metadata(build_model, tmp_path, backend):
-    onnx.save(build_model(scale='[1e9, 16]'), tmp_path / 'model.onnx')
+    onnx.save(build_model(old=True, scale='[1e9, 16]'), tmp_path / 'model.onnx')
     assert "scale in its metadata is '[1e9, 16]', expected width" in refused(tmp_path / 'model.onnx', backend)
+    onnx.save(build_model(pipeline='[{"type": "LoadImageFromFile"}]'), tmp_path / 'model.onnx')
+    assert 'pipeline[0] has the keys' in refused(tmp_path / 'model.onnx', backend)
 
 
 def test_size_that_does_not_fit(build_model, tmp_path, backend):
-    onnx.save(build_model(scale='[17, 32]'), tmp_path / 'model.onnx')
+    onnx.save(build_model(old=True, scale='[17, 32]'), tmp_path / 'model.onnx')
     assert 'cannot run it' in refused(tmp_path / 'model.onnx', backend, image=True)
 
 
@@ -117,12 +119,23 @@ def test_input_that_is_no_image(tmp_path, backend):
     assert 'its input has shape [1, 5], expected images' in refused(tmp_path / 'model.onnx', backend)
 
 
+TEXTS = [
+    '',
+    '[' * 100000,
+    '[]',
+    '"x"',
+    '{"metadata": 3}',
+    '{"metadata": {"format": "mmthunder detector 1", "scale": 3}}',
+]
+TEXTS += ['{"metadata": {}}', '{"metadata": {}, "input_shape": 3}', '{"metadata": {}, "input_shape": [1, 2, 3]}']
+
+
 class TestNcnn:
     @pytest.fixture(autouse=True)
     def package(self):
         pytest.importorskip('ncnn')
 
-    @pytest.mark.parametrize('text', ['', '[' * 100000, '[]', '"x"', '{"metadata": 3}', '{"metadata": {"scale": 3}}'])
+    @pytest.mark.parametrize('text', TEXTS)
     def test_settings_that_are_none(self, tmp_path, text):
         (tmp_path / 'detector.json').write_text(text)
         assert 'not a detector of tools/deployment/export_ncnn.py' in refused(tmp_path / 'detector.json', 'ncnn')
@@ -130,7 +143,7 @@ class TestNcnn:
     @pytest.mark.parametrize('content', [None, b'', b'no network', b'7767517\n1 1\n', b'7767517\n99999 99999\n'])
     def test_networks_that_are_none(self, tmp_path, content):
         """They have fixed names beside the settings, in which no path can lead elsewhere."""
-        settings = dict(metadata=dict(scale=[16, 32]), features='../../secret', param='/etc/passwd')
+        settings = dict(metadata={}, input_shape=[1, 32, 16, 3], features='../../secret', param='/etc/passwd')
         (tmp_path / 'detector.json').write_text(json.dumps(settings))
         if content is not None:
             (tmp_path / 'features.param').write_bytes(content)

@@ -175,8 +175,53 @@ def test_image_size(repo, load, load_named, tool):
     cfg = load_named('thundernet_snet49_4xb16-375k_coco')
     pipeline = cfg.test_dataloader.dataset.pipeline
     pipeline[:] = [step for step in pipeline if step.type != 'Resize']
-    with pytest.raises(ValueError, match='375k_coco.py: the test pipeline has 0 Resize steps.*give the size'):
+    with pytest.raises(ValueError, match='375k_coco.py: the test pipeline has no Resize.*give the size'):
         tool.image_size(cfg)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'size'),
+    [
+        ([dict(type='mmdet.Resize', scale=(200, 100))], (128, 224)),
+        ([dict(type='Resize', scale=96)], (96, 96)),
+        ([dict(type='Resize', scale=(160, 160), keep_ratio=True), dict(type='Pad', size=(192, 160))], (160, 192)),
+        ([dict(type='FixShapeResize', width=96, height=64, keep_ratio=True)], (64, 96)),
+    ],
+    ids=['scope', 'one number', 'padded', 'fixed shape'],
+)
+def test_sizes_of_other_steps(load_named, tool, steps, size):
+    """Sizes come from running the pipeline; the data preprocessor pads to a multiple of 32."""
+    cfg = load_named('snet49_coco')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[1:2] = steps
+    assert tool.image_size(cfg) == size
+
+
+def test_one_channel(load_named, tool):
+    """Only the first convolution differs: 3x3 with 24 outputs at half the size."""
+    cfg = load_named('snet49_coco')
+    colour = tool.detector_complexity(cfg, (64, 64))
+    cfg.model.backbone.in_channels = 1
+    cfg.model.data_preprocessor.update(mean=[114.0], std=[57.0], bgr_to_rgb=False)
+    grey = tool.detector_complexity(cfg, (64, 64))
+    assert colour['total'][0] - grey['total'][0] == 2 * 9 * 24 * 32 * 32
+
+
+def test_without_test_set(load_named, tool):
+    """A given size is enough."""
+    cfg = load_named('snet49_coco')
+    expected = tool.detector_complexity(cfg)
+    cfg.test_dataloader = cfg.val_dataloader = None
+    assert tool.detector_complexity(cfg, (320, 320)) == expected
+    with pytest.raises(ValueError, match='neither test_dataloader nor val_dataloader'):
+        tool.detector_complexity(cfg)
+
+
+def test_number_of_proposals(load_named, tool):
+    cfg = load_named('snet49_coco')
+    cfg.model.test_cfg.rpn.max_per_img = -1
+    with pytest.raises(ValueError, match='model.test_cfg.rpn.max_per_img is -1'):
+        tool.detector_complexity(cfg)
 
 
 def test_without_rpn(load_named, tool):

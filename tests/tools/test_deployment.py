@@ -1,8 +1,11 @@
 """The deployment tools in order, on a narrow detector: export, quantise, compare."""
 
 import copy
+import json
 import shutil
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,9 +13,12 @@ import pytest
 import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
+from PIL import Image
 
-from mmthunder.apis import Agreement, load_detector
-from mmthunder.runtime import Detections
+from mmthunder.apis import Agreement, ImagePipeline, load_detector
+from mmthunder.export import InputSpec
+from mmthunder.runtime import Detections, Detector
+from mmthunder.runtime.preprocessing import LoadImageFromFile
 from mmthunder.runtime.sessions import open_session
 
 
@@ -73,7 +79,7 @@ def compare_truth(tool, load_tool, table_cells, tmp_path, monkeypatch, capsys):
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
         annotated = {cv2.imread(info['img_path']).tobytes(): info['instances'] for info in infos}
 
-        def detect(_, image: np.ndarray) -> Detections:
+        def detect(_, image: np.ndarray, pipeline: ImagePipeline) -> Detections:
             instances = annotated[image.tobytes()]
             boxes = np.array([instance['bbox'] for instance in instances], np.float32)
             labels = np.array([instance['bbox_label'] for instance in instances])
@@ -136,6 +142,10 @@ def test_errors(tool, config, tmp_path, capsys):
         (['export_onnx', config, '--output', 'a.onnx', '--shape', '64', '0'], '--shape 64 0 must be at least 1 1'),
         (['export_ncnn', config, '--output', 'a', '--count', '-1'], '--count -1 must be at least 1'),
         (['export_ncnn', config, '--output', 'a', '--shape', '0', '64'], '--shape 0 64 must be at least 1 1'),
+        (
+            ['export_onnx', config, '--output', 'a', '--category-ids', '1', '--annotations', 'a.json'],
+            'not allowed with',
+        ),
         (['compare_backends', config, 'a.pth', '--limit', '0'], '--limit 0 must be at least 1'),
         (['quantize', config, 'a.onnx', '--output', 'a.txt'], 'must end with .onnx'),
         (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count 0 must be at least 1'),
@@ -155,6 +165,7 @@ def test_missing_packages(tool, load_tool, config, tmp_path, monkeypatch, capsys
         open_session(tmp_path / 'a.onnx', 'onnxruntime')
 
     monkeypatch.setattr(load_tool('deployment/export_onnx.py'), 'export_onnx', export_onnx)
+    monkeypatch.setattr(load_tool('deployment/quantize.py'), 'Detector', lambda path: LoadImageFromFile())
     for args, package in (
         (('quantize', config, tmp_path / 'a.onnx', '--output', tmp_path / 'a.xml'), 'nncf'),
         (('export_ncnn', config, '--output', tmp_path / 'ncnn'), 'pnnx'),
@@ -165,11 +176,19 @@ def test_missing_packages(tool, load_tool, config, tmp_path, monkeypatch, capsys
         assert error.startswith('error: ') and package in error and error.count('\n') == 1
 
 
-def test_unreadable_training_image(tool, config, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cv2, 'imread', lambda path: None)
-    assert tool('quantize', config, tmp_path / 'a.onnx', '--output', tmp_path / 'b.onnx') == 1
-    error = capsys.readouterr().err
-    assert error.startswith('error: ') and error.endswith('.jpg: not a readable image\n') and error.count('\n') == 1
+def test_training_images(tool, load_tool, tiny_cfg, shapes, tmp_path, capsys):
+    """They are read as the file says; without a training set they have to be given."""
+    quantize = load_tool('deployment/quantize.py')
+    detector = SimpleNamespace(read=LoadImageFromFile('grayscale').read)
+    paths = quantize.training_images(tiny_cfg, 3)
+    assert [Path(path).name for path in paths] == ['000000.jpg', '000003.jpg', '000007.jpg']
+    assert [image.shape for image in quantize.read_images(detector, paths)] == [(96, 96)] * 3
+    (tmp_path / 'broken.jpg').touch()
+    with pytest.raises(ValueError, match='broken.jpg: not a readable image'):
+        quantize.read_images(detector, [*paths, str(tmp_path / 'broken.jpg')])
+    tiny_cfg.train_dataloader = None
+    with pytest.raises(ValueError, match='has no train_dataloader; .* --images'):
+        quantize.training_images(tiny_cfg, 3)
 
 
 def test_ncnn(tool, load_tool, config, tmp_path, monkeypatch, capsys):
@@ -182,3 +201,116 @@ def test_ncnn(tool, load_tool, config, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(load_tool('deployment/export_ncnn.py'), 'export_ncnn', lambda *args: Agreement(images=4))
     assert tool('export_ncnn', config, '--output', tmp_path / 'ncnn') == 0
     assert capsys.readouterr().err == 'warning: there was nothing to compare; give --images with objects\n'
+
+
+@pytest.fixture
+def export_options(load_tool):
+    return load_tool('deployment/export_options.py')
+
+
+def test_category_ids(export_options, tiny_cfg, tmp_path, capsys):
+    """Given ones, those of a file, and a warning where they are assumed."""
+    detector = SimpleNamespace(cfg=tiny_cfg, dataset_meta=dict(classes=('cat', 'dog'), category_ids=[5, 6]))
+    export_options.set_category_ids(detector, None, None)
+    assert detector.dataset_meta['category_ids'] == [5, 6]
+    export_options.set_category_ids(detector, [0, 1], None)
+    assert detector.dataset_meta['category_ids'] == [0, 1]
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(categories=[dict(id=8, name='dog'), dict(id=7, name='cat')])))
+    export_options.set_category_ids(detector, None, path)
+    assert detector.dataset_meta['category_ids'] == [7, 8]
+    assert capsys.readouterr().err == ''
+
+    with pytest.raises(ValueError, match='--category-ids: 1 given for 2 classes'):
+        export_options.set_category_ids(detector, [3], None)
+    detector.dataset_meta = dict(classes=('cat', 'cow'))
+    with pytest.raises(ValueError, match='a.json: does not have all of the classes cat, cow'):
+        export_options.set_category_ids(detector, None, path)
+    export_options.set_category_ids(detector, None, None)
+    assert detector.dataset_meta['category_ids'] == [1, 2]
+    error = capsys.readouterr().err
+    assert error.startswith('warning: category_ids are assumed') and error.count('\n') == 1
+
+
+def test_shape_is_reported(export_options, tiny_cfg, capsys):
+    """Agreement on other images than the test pipeline's says so."""
+    agreement = Agreement(images=1, detections=1)
+    for shape in (None, (48, 96)):
+        args, spec = SimpleNamespace(shape=shape), InputSpec.from_config(tiny_cfg, shape)
+        export_options.report('ncnn', agreement, args, spec)
+        *notes, last = capsys.readouterr().out.splitlines()
+        assert last.startswith('ncnn and PyTorch agree: 1 images')
+        assert len(notes) == (shape is not None) and all('not by the test pipeline' in note for note in notes)
+
+
+def test_other_preprocessing(load_tool, tiny_cfg, capsys):
+    """Files that read or resize in another way than the config are named."""
+    pipeline = ImagePipeline(tiny_cfg)
+    own, other = pipeline.describe(), ImagePipeline(tiny_cfg, (48, 96)).describe()
+    exported = {'a.onnx': SimpleNamespace(preprocessing=own), 'b.onnx': SimpleNamespace(preprocessing=other)}
+    load_tool('deployment/compare_backends.py').note_preprocessing(exported, pipeline)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith('note: b.onnx preprocesses') and '(96, 48)' in line
+
+
+def test_orientation(tool, table_cells, make_detector, tiny_cfg, shapes, tmp_path, capsys):
+    """A config that ignores the EXIF orientation: training, comparison and the exported file see the same pixels."""
+    folder = tmp_path / 'turned'
+    shutil.copytree(shapes, folder)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # to be turned by 180 degrees
+    for path in (folder / 'val').glob('*.jpg'):
+        Image.open(path).save(path, quality=95, exif=exif.tobytes())
+    tiny_cfg.test_dataloader.dataset.data_root = f'{folder}/'
+    tiny_cfg.test_dataloader.dataset.pipeline[0].color_type = 'color_ignore_orientation'
+    config, checkpoint, model = tmp_path / 'turned.json', tmp_path / 'turned.pth', tmp_path / 'turned.onnx'
+    tiny_cfg.dump(config)
+    torch.save(make_detector().state_dict(), checkpoint)
+    assert tool('export_onnx', config, checkpoint, '--output', model, '--threads', 1, '--count', 2) == 0
+    capsys.readouterr()
+    assert tool('compare_backends', config, checkpoint, model, '--backends', 'onnxruntime') == 0
+    header, *rows = table_cells(capsys.readouterr().out)
+    row = dict(zip(header, rows[-1]))
+    assert row['without partner'] == '0' < row['detections']
+    image = Detector(model, 'onnxruntime').read(folder / 'val/000000.jpg')
+    assert np.array_equal(image, cv2.imread(str(folder / 'val/000000.jpg'), cv2.IMREAD_IGNORE_ORIENTATION | 1))
+
+
+def test_pure_python_config(tool, load_tool, tiny_cfg, tmp_path, capsys):
+    """mmengine's new style, whose types are classes, without a test set, is exported, compared and counted."""
+    text = tmp_path / 'text.py'
+    tiny_cfg.model.type = 'mmdet.ThunderNet'
+    tiny_cfg.test_dataloader.dataset.pipeline[1].type = 'mmdet.Resize'
+    tiny_cfg.dump(text)
+    dataset = tiny_cfg.test_dataloader.dataset
+    pure = tmp_path / 'pure.py'
+    model = tiny_cfg.model.to_dict()
+    model.pop('type')
+    pure.write_text(
+        'from mmcv.transforms import LoadImageFromFile\n'
+        'from mmdet.datasets import CocoDataset\n'
+        'from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, Resize\n'
+        'from mmdet.evaluation import CocoMetric\n'
+        'from mmthunder.models.detectors import ThunderNet\n'
+        "default_scope = 'mmdet'\n"
+        'pipeline = [dict(type=LoadImageFromFile), dict(type=Resize, scale=(64, 64), keep_ratio=False),\n'
+        '            dict(type=LoadAnnotations, with_bbox=True),\n'
+        "            dict(type=PackDetInputs, meta_keys=('img_id', 'ori_shape', 'img_shape', 'scale_factor'))]\n"
+        f'dataset = dict(type=CocoDataset, data_root={dataset.data_root!r}, metainfo={dict(dataset.metainfo)!r},\n'
+        "               ann_file='annotations/val.json', data_prefix=dict(img='val/'), test_mode=True,\n"
+        '               pipeline=pipeline)\n'
+        'val_dataloader = dict(batch_size=1, num_workers=0, dataset=dataset)\n'
+        f"val_evaluator = dict(type=CocoMetric, ann_file='{dataset.data_root}annotations/val.json', metric='bbox')\n"
+        'test_dataloader = test_evaluator = None\n'
+        f'model = dict(type=ThunderNet, **{model!r})\n'
+    )
+    lines = []
+    for config in (text, pure):
+        checkpoint, exported = tmp_path / 'a.pth', tmp_path / f'{config.stem}.onnx'
+        torch.save(load_detector(str(config)).state_dict(), checkpoint)
+        assert tool('export_onnx', config, checkpoint, '--output', exported, '--threads', 1, '--count', 1) == 0
+        assert tool('compare_backends', config, checkpoint, exported, '--backends', 'onnxruntime', '--limit', 1) == 0
+        capsys.readouterr()
+        load_tool('analysis_tools/complexity.py').main([str(config)])
+        lines.append(capsys.readouterr().out.splitlines()[-1].split('|', 2)[2])
+    assert lines[0] == lines[1]

@@ -7,6 +7,10 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from PIL import Image
+
+from mmthunder.apis import load_detector
+from mmthunder.models.detectors import ThunderNet
 
 
 @pytest.fixture(scope='module')
@@ -98,3 +102,61 @@ def test_other_detector(visualize_modules, files, tiny_cfg, capsys):
     with pytest.raises(SystemExit):
         visualize_modules.main(['image.jpg', 'nowhere.py', checkpoint])
     assert 'nowhere.py' in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('grey', [False, True])
+def test_without_test_set(visualize_modules, files, tiny_cfg, tmp_path, capsys, grey):
+    """With --shape; the training's loader says how images are read."""
+    config, checkpoint = files
+    tiny_cfg.test_dataloader = tiny_cfg.val_dataloader = None
+    if grey:
+        tiny_cfg.train_dataloader.dataset.pipeline[0].color_type = 'grayscale'
+        tiny_cfg.model.backbone.in_channels = 1
+        tiny_cfg.model.data_preprocessor.update(mean=[114.0], std=[57.0], bgr_to_rgb=False)
+        torch.save(MODELS.build(tiny_cfg.model).state_dict(), checkpoint)
+    tiny_cfg.dump(config)
+    image, out = tmp_path / 'image.png', tmp_path / 'modules.png'
+    cv2.imwrite(str(image), torch.randint(0, 255, (96, 96, 3), dtype=torch.uint8).numpy())
+    arguments = [str(image), config, checkpoint, '--out', str(out)]
+    with pytest.raises(SystemExit):
+        visualize_modules.main(arguments)
+    assert '--shape HEIGHT WIDTH' in capsys.readouterr().err.splitlines()[-1]
+    visualize_modules.main([*arguments, '--shape', '64', '64'])
+    assert cv2.imread(str(out)).std() > 20
+
+
+def test_turned_image(visualize_modules, files, tiny_cfg, tmp_path):
+    """The picture shows the pixels that the detector sees."""
+    config, checkpoint = files
+    image = tmp_path / 'image.jpg'
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    pixels = torch.randint(0, 255, (60, 130, 3), dtype=torch.uint8).numpy()
+    Image.fromarray(pixels).save(image, exif=exif.tobytes())
+    sides = {}
+    for color_type in ('color', 'color_ignore_orientation'):
+        tiny_cfg.test_dataloader.dataset.pipeline[0].color_type = color_type
+        tiny_cfg.dump(config)
+        visualize_modules.main([str(image), config, checkpoint, '--out', str(tmp_path / f'{color_type}.png')])
+        height, width = cv2.imread(str(tmp_path / f'{color_type}.png')).shape[:2]
+        sides[color_type] = height / width
+    assert sides['color'] > 1 > sides['color_ignore_orientation']
+
+
+def test_missing_image(visualize_modules, files, tmp_path, capsys):
+    (tmp_path / 'text.jpg').write_text('no image')
+    for name in ('text.jpg', 'missing.jpg'):
+        with pytest.raises(SystemExit):
+            visualize_modules.main([str(tmp_path / name), *files])
+        assert name in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('kind', ['mmdet.ThunderNet', ThunderNet], ids=['scope', 'class'])
+def test_types(visualize_modules, files, tiny_cfg, tmp_path, shapes, kind, monkeypatch):
+    """A name with its scope, and a class, as pure Python configs have it."""
+    config, checkpoint = files
+    tiny_cfg.model.type = kind
+    monkeypatch.setattr(visualize_modules.Config, 'fromfile', lambda path: tiny_cfg)
+    monkeypatch.setattr(visualize_modules, 'load_detector', lambda path, weights: load_detector(tiny_cfg, weights))
+    visualize_modules.main([str(shapes / 'val/000000.jpg'), config, checkpoint, '--out', str(tmp_path / 'a.png')])
+    assert cv2.imread(str(tmp_path / 'a.png')).std() > 20

@@ -1,6 +1,6 @@
 """Time detectors on the CPU beside others, in one run.
 
-    python tools/analysis_tools/benchmark_latency.py configs/thundernet/snet49_coco.py \
+    python tools/analysis_tools/benchmark_latency.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py \
         --threads 1 \
         --backends eager onnxruntime openvino
 
@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 from arguments import at_least
 from baselines import MMDET, TORCHVISION, build_mmdet, build_torchvision
-from complexity import test_size
+from complexity import input_size
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
@@ -211,7 +211,7 @@ def main() -> None:
     graphs = {}
     try:
         sizes = {
-            config: (args.size, args.size) if args.size else test_size(Config.fromfile(config))
+            config: (args.size, args.size) if args.size else input_size(Config.fromfile(config))
             for config in args.configs
         }
         first_size = sizes[args.configs[0]]

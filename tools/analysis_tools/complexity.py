@@ -3,7 +3,7 @@
     python tools/analysis_tools/complexity.py configs/thundernet/*_coco.py --csv complexity.csv
 
 A multiply-add counts as 1. Convolutions and fully connected layers are counted, as in the papers' tables,
-and PSRoIAlign; normalisation, activations, pooling, the choice of boxes and mmcv's RoIAlign are not. The
+and PSRoIAlign; normalisation, activations, pooling, NMS and mmcv's RoIAlign are not. The
 counts are mmengine's, of one image at the config's test size with the config's number of proposals. No data
 set is read and the weights are random.
 """
@@ -25,7 +25,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmthunder.utils.test_resize import find_test_resize
+from mmthunder.apis import ImagePipeline
 
 # Part: the detector's module.
 PARTS = {
@@ -114,7 +114,7 @@ class GivenProposals(nn.Module):
 
     Args:
         detector (nn.Module): The detector.
-        num_proposals (int): Number of proposals, each of which is the whole image.
+        num_proposals (int): Number of proposals, each of which covers the image.
     """
 
     def __init__(self, detector: nn.Module, num_proposals: int) -> None:
@@ -123,15 +123,15 @@ class GivenProposals(nn.Module):
         self.num_proposals = num_proposals
 
     def forward(self, inputs: Tensor) -> tuple:
-        """Compute the outputs of RPN and RoI head for an image (1, 3, H, W)."""
+        """Compute the outputs of RPN and RoI head for an image (1, C, H, W)."""
         feats = self.detector.extract_feat(inputs)
         height, width = inputs.shape[-2:]
         boxes = inputs.new_tensor([0, 0, width, height]).repeat(self.num_proposals, 1)
         return self.detector.rpn_head(feats), self.detector.roi_head(feats, [InstanceData(bboxes=boxes)])
 
 
-def test_size(cfg: Config) -> Tuple[int, int]:
-    """Read the size that test images are resized to from a config.
+def input_size(cfg: Config) -> Tuple[int, int]:
+    """Find the size that the test pipeline of a config gives images.
 
     Args:
         cfg (Config): The config.
@@ -140,16 +140,15 @@ def test_size(cfg: Config) -> Tuple[int, int]:
         tuple[int, int]: Height and width in pixels.
 
     Raises:
-        ValueError: If the test pipeline does not have exactly one ``Resize`` with such a scale.
+        ValueError: If the config has no test pipeline, or it does not resize images.
     """
-    width, height = find_test_resize(cfg).scale
-    return height, width
+    return tuple(ImagePipeline(cfg).input_size())
 
 
 def image_size(cfg: Config) -> Tuple[int, int]:
-    """Give :func:`test_size`, padded as the model pads images."""
-    divisor = cfg.model.data_preprocessor.get('pad_size_divisor', 1)
-    height, width = (-(-side // divisor) * divisor for side in test_size(cfg))
+    """Find :func:`input_size`, padded as the data preprocessor pads images."""
+    divisor = cfg.model.get('data_preprocessor', {}).get('pad_size_divisor', 1)
+    height, width = (-(-side // divisor) * divisor for side in input_size(cfg))
     return height, width
 
 
@@ -166,16 +165,20 @@ def detector_complexity(cfg: Config, size: Optional[Tuple[int, int]] = None) -> 
         of the 'total'.
 
     Raises:
-        ValueError: If the config's model has no RPN or RoI head.
+        ValueError: If the config's model has no RPN or RoI head, or no number of proposals.
     """
     if not {'rpn_head', 'roi_head'} <= set(cfg.model):
+        kind = getattr(cfg.model.type, '__name__', cfg.model.type)
+        raise ValueError(f'{cfg.filename}: {kind} has no rpn_head and roi_head; give configs of two-stage detectors')
+    proposals = cfg.model.test_cfg.rpn.max_per_img
+    if proposals < 1:
         raise ValueError(
-            f'{cfg.filename}: {cfg.model.type} has no rpn_head and roi_head; give configs of two-stage detectors'
+            f'{cfg.filename}: model.test_cfg.rpn.max_per_img is {proposals}, expected the number of proposals to count'
         )
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     detector = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
-    network = GivenProposals(detector, cfg.model.test_cfg.rpn.max_per_img)
-    macs = count_macs(network, torch.zeros(1, 3, *(size or image_size(cfg))))
+    channels = next(module.in_channels for module in detector.backbone.modules() if isinstance(module, nn.Conv2d))
+    macs = count_macs(GivenProposals(detector, proposals), torch.zeros(1, channels, *(size or image_size(cfg))))
     params = parameter_count(detector)
     counts = {
         part: (macs[f'detector.{name}'], params[name]) for part, name in PARTS.items() if f'detector.{name}' in macs
@@ -200,6 +203,7 @@ def table(cfgs: List[Config], size: Optional[Tuple[int, int]] = None) -> pd.Data
     parts = [*PARTS, 'total']
     rows = []
     for cfg in cfgs:
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
         height, width = size or image_size(cfg)
         counts = detector_complexity(cfg, (height, width))
         macs, params = zip(*(counts.get(part, (0, 0)) for part in parts))

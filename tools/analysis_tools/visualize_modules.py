@@ -1,8 +1,8 @@
 r"""Draws what the modules of a ThunderNet do with an image, as one picture.
 
     python tools/analysis_tools/visualize_modules.py data/shapes/val/000008.jpg \
-        configs/thundernet/snet49_shapes.py \
-        work_dirs/snet49_shapes/epoch_5.pth --out docs/modules_shapes.jpg
+        configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py \
+        work_dirs/thundernet_snet49_1xb8-5e_shapes/epoch_5.pth --out docs/modules_shapes.jpg
 
 Above the image, the best proposals and the detections; below the CEM map before SAM, SAM's attention and the map after
 SAM, with the detections outlined in white. Without SAM there is only the CEM map. Each cell of 16 px has many channels:
@@ -15,19 +15,20 @@ SAM, with the detections outlined in white. Without SAM there is only the CEM ma
 
 import argparse
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import matplotlib
 import mmcv
 import numpy as np
 import torch
-from mmdet.apis import inference_detector
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmthunder.apis import load_detector
+from mmthunder.apis import ImagePipeline, load_detector
+from mmthunder.models.detectors import ThunderNet
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
@@ -37,7 +38,7 @@ DRAWN_SIDE = 400  # px; smaller images are enlarged to it, so that labels are le
 
 
 class ModuleOutputs:
-    """Keeps what the modules of a ThunderNet give in each forward.
+    """Keeps the outputs of the modules of a ThunderNet in each forward.
 
     Attributes:
         maps (dict[str, Tensor]): Maps with shape (C, H, W) of the first image: ``'CEM'`` and, with a SAM,
@@ -107,7 +108,7 @@ def draw_map(axes: Axes, values: Tensor, sample: DetDataSample, boxes: Tensor) -
     Args:
         axes (Axes): Where to draw.
         values (Tensor): Map with shape (H, W).
-        sample (DetDataSample): Tells the sizes of the image and of the network's input.
+        sample (DetDataSample): Has the sizes of the image and of the network's input.
         boxes (Tensor): Boxes with shape (K, 4) in pixels of the image, to outline.
     """
     scale_x, scale_y = sample.scale_factor
@@ -121,19 +122,40 @@ def draw_map(axes: Axes, values: Tensor, sample: DetDataSample, boxes: Tensor) -
     axes.figure.colorbar(drawn, ax=axes, location='bottom', fraction=0.04, pad=0.02)
 
 
-def visualize(model: nn.Module, image_path: str, out: str, num_proposals: int, score_thr: float) -> None:
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Convert an image in BGR (H, W, 3) or grey (H, W) to RGB, uint8, (H, W, 3)."""
+    image = image.astype(np.uint8)
+    return mmcv.gray2rgb(image) if image.ndim == 2 else mmcv.bgr2rgb(image)
+
+
+def visualize(
+    model: ThunderNet,
+    image_path: str,
+    out: str,
+    num_proposals: int,
+    score_thr: float,
+    shape: Optional[Tuple[int, int]] = None,
+) -> None:
     """Write the picture.
 
     Args:
-        model (nn.Module): A ThunderNet of :func:`mmthunder.apis.load_detector`.
+        model (ThunderNet): A detector of :func:`mmthunder.apis.load_detector`.
         image_path (str): The image.
         out (str): The picture.
         num_proposals (int): Number of proposals to draw.
-        score_thr (float): Least score of the detections to draw.
+        score_thr (float): Lowest score of the detections to draw.
+        shape (tuple[int, int], optional): Height and width of the detector's input. Defaults to None, the size of the
+            test pipeline.
+
+    Raises:
+        ValueError: If the file is not an image, or the config has no test pipeline and no shape is given.
     """
+    pipeline = ImagePipeline(model.cfg, shape)
     outputs = ModuleOutputs(model)
-    sample = inference_detector(model, image_path).cpu()
-    image = mmcv.imread(image_path, channel_order='rgb')
+    image = pipeline.read(image_path)
+    with torch.no_grad():
+        sample = model.test_step(pipeline(image))[0].cpu()
+    image = to_rgb(image)
     proposals = outputs.proposals.cpu() / torch.tensor(sample.scale_factor).repeat(2)
     detections = sample.pred_instances.bboxes[sample.pred_instances.scores >= score_thr]
 
@@ -174,17 +196,30 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('--out', default='modules.jpg', help='picture to write, jpg or png')
     parser.add_argument('--proposals', type=int, default=20, help='proposals to draw')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='least score of detections to draw')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of detections to draw')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the input; by default that of the test pipeline, which a config need not have',
+    )
     parser.add_argument('--device', default='cpu', help='device of torch, for example cuda:0')
     args = parser.parse_args(argv)
+    if args.shape and min(args.shape) < 1:
+        parser.error(f'--shape {args.shape[0]} {args.shape[1]} must be at least 1 1')
     try:
         cfg = Config.fromfile(args.config)
-        if cfg.model.type != 'ThunderNet':
-            parser.error(f'{args.config} has a {cfg.model.type}; give the config of a ThunderNet')
+        # Also of names with a scope, and of pure Python configs, whose types are classes.
+        kind = MODELS.get(cfg.model.type) if isinstance(cfg.model.type, str) else cfg.model.type
+        if kind is None or not issubclass(kind, ThunderNet):
+            parser.error(
+                f'{args.config} has a {getattr(kind, "__name__", cfg.model.type)}; give the config of a ThunderNet'
+            )
         model = load_detector(args.config, args.checkpoint).to(args.device)
+        visualize(model, args.image, args.out, args.proposals, args.score_thr, args.shape)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    visualize(model, args.image, args.out, args.proposals, args.score_thr)
     print(f'wrote {args.out}')
 
 

@@ -2,18 +2,19 @@
 
     python tools/deployment/compare_backends.py CONFIG CHECKPOINT detector.onnx [detector_int8.onnx ...]
 
-The reference is the config's detector with greedy NMS, which is the graph's; the first row has the
-config's own NMS, so that the first two rows tell what soft-NMS is worth.
+The reference is the config's detector with greedy NMS, which is the graph's, and the config's own test pipeline. The
+first row has the config's own NMS, so that the first two rows show what soft-NMS is worth. Exported files read, resize
+and pad images as they themselves say.
 """
 
 import argparse
+import functools
 import math
 import sys
 import warnings
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence
+from typing import Optional, Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from mmdet.evaluation import CocoMetric
@@ -25,60 +26,95 @@ from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmengine.utils import ProgressBar
 
-from mmthunder.apis import Agreement, detect, load_detector, load_sample_images, use_greedy_nms
-from mmthunder.runtime import Detections, Detector
+from mmthunder.apis import (
+    Agreement,
+    ImagePipeline,
+    detect,
+    find_datasets,
+    find_outcomes,
+    load_detector,
+    nms_type,
+    use_greedy_nms,
+)
+from mmthunder.runtime import Detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS
 
 
 def build_evaluator(cfg: Config, dataset: BaseDataset, count: int) -> Evaluator:
     """Build the config's evaluator for the first images of the test set."""
-    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator = Evaluator(cfg.get('test_evaluator') or cfg.val_evaluator)
     evaluator.dataset_meta = dataset.metainfo
     for metric in evaluator.metrics:
-        if count < len(dataset) and isinstance(metric, CocoMetric):
-            # By default all images of the annotation file, and nothing is detected in those that are left out.
+        if isinstance(metric, CocoMetric):
+            # By default all images of the annotation file, and nothing is detected in those that are left out, here
+            # and by the data set's indices.
             metric.img_ids = [dataset.get_data_info(i)['img_id'] for i in range(count)]
     return evaluator
+
+
+def note_preprocessing(exported: dict, pipeline: ImagePipeline) -> None:
+    """Name the files that preprocess images in another way than the config."""
+    try:
+        own = pipeline.describe()
+    except ValueError:
+        own = None  # steps that no exported file has
+    for name, runtime in exported.items():
+        if runtime.preprocessing != own:
+            steps = ', '.join(map(str, (runtime.preprocessing.loader, *runtime.preprocessing.steps)))
+            print(f'note: {name} preprocesses images in another way than the test pipeline of the config: {steps}')
 
 
 def compare(args: argparse.Namespace) -> None:
     """Run everything on the test set and print the table."""
     detector = load_detector(args.config, args.checkpoint, args.cfg_options)
-    exported = {
-        (model, backend): Detector(model, backend, args.threads)
-        for model in args.models
-        for backend in (args.backends if model.endswith('.onnx') else [None])
-    }
-    cfg = detector.cfg
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     greedy = use_greedy_nms(detector)
-    own_nms, reference = f'PyTorch, {detector.roi_head.test_cfg.nms.type}', 'PyTorch, nms'
-    calls: Dict[str, Callable[[np.ndarray], Detections]] = {own_nms: lambda image: detect(detector, image)}
-    calls[reference] = lambda image: detect(greedy, image)
-    # Whole paths, since every folder of ncnn has a detector.json.
-    for (model, _), runtime in exported.items():
-        calls[f'{model}, {runtime.session.name}'] = runtime
+    # With their paths, since every directory of ncnn has a detector.json.
+    exported = {}
+    for model in args.models:
+        for backend in args.backends if model.endswith('.onnx') else [None]:
+            runtime = Detector(model, backend, args.threads)
+            exported[f'{model}, {runtime.session.name}'] = runtime
+    cfg = detector.cfg
+    if not find_datasets(cfg, 'test', 'val'):
+        raise ValueError(f'{args.config}: has neither test_dataloader nor val_dataloader to compare on')
+    loader = cfg.get('test_dataloader') or cfg.val_dataloader
+    dataset = DATASETS.build(loader.dataset)
+    pipeline = ImagePipeline(cfg)
+    own_nms, reference = f'PyTorch, {nms_type(detector.roi_head.test_cfg)}', 'PyTorch, nms'
     count = min(args.limit or len(dataset), len(dataset))
-    evaluators = {name: build_evaluator(cfg, dataset, count) for name in calls}
-    agreements = {name: Agreement() for name in calls}
+    names = [own_nms, reference, *exported]
+    evaluators = {name: build_evaluator(cfg, dataset, count) for name in names}
+    agreements = {name: Agreement() for name in names}
     bar = ProgressBar(count, file=sys.stderr)
     for i in range(count):
-        (image,) = load_sample_images(cfg, [dataset.get_data_info(i)['img_path']], 1)
-        results = {name: call(image) for name, call in calls.items()}
+        path = dataset.get_data_info(i)['img_path']
+        image = pipeline.read(path)
+        results = {own_nms: detect(detector, image, pipeline), reference: detect(greedy, image, pipeline)}
+        for name, runtime in exported.items():
+            own_image = runtime.read(path)
+            if own_image is None:
+                raise ValueError(f'{path}: not readable for {name}')
+            results[name] = runtime(own_image)
+        outcomes = functools.lru_cache(maxsize=1)(
+            functools.partial(find_outcomes, greedy, image, pipeline, Agreement.min_score)
+        )
         sample = dataset[i]['data_samples']
         for name, detections in results.items():
             boxes, scores, labels = map(torch.from_numpy, detections)
             sample.pred_instances = InstanceData(bboxes=boxes, scores=scores, labels=labels)
             evaluators[name].process([sample])
-            agreements[name].add(results[reference], detections)
+            if name == own_nms:
+                agreements[name].add(results[reference], detections)
+            else:
+                agreements[name].add(results[reference], detections, outcomes)
         bar.update()
 
     scores = {name: evaluator.evaluate(count) for name, evaluator in evaluators.items()}
     # As CocoMetric and VOCMetric call them; CocoMetric gives none to a detector that finds nothing.
     keys = [key for key in max(scores.values(), key=len) if key.endswith(('mAP', 'mAP_50', 'AP50'))]
     print(
-        f'\n{Path(args.config).stem}, {count} images of {cfg.test_dataloader.dataset.ann_file}; detections of score '
-        f'>= 0.05 of both sides, compared with "{reference}"\n'
+        f'\n{Path(args.config).stem}, {count} images of {find_datasets(cfg, "test", "val")[0].get("ann_file")}; '
+        f'detections of score >= {Agreement.min_score} of both sides, compared with "{reference}"\n'
     )
     table = pd.DataFrame(
         {
@@ -86,12 +122,14 @@ def compare(args: argparse.Namespace) -> None:
             **{key: f'{scores[name].get(key, math.nan):.3f}' for key in keys},
             'detections': str(agreement.detections),
             'without partner': str(agreement.unmatched),
+            'tied': str(agreement.tied),
             'largest box difference, px': f'{agreement.box_error:.4f}',
             'largest score difference': f'{agreement.score_error:.1e}',
         }
         for name, agreement in agreements.items()
     )
     print(table.to_markdown(index=False, disable_numparse=True))
+    note_preprocessing(exported, pipeline)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
