@@ -1,0 +1,199 @@
+"""Writes a plan as a config of mmdet."""
+
+import os
+import textwrap
+from pathlib import Path
+from typing import Any, List
+
+import mmthunder
+
+from .plan import Plan
+
+WIDTH = 120  # characters
+# Channels of the maps of stride 8, 16 and 32.
+CHANNELS = dict(snet49=(60, 120, 512), snet146=(132, 264, 528), snet535=(248, 496, 992))
+
+
+def base_directory() -> Path:
+    """Return the directory of the project's ``_base_`` configs: in a checkout, or in an installed package."""
+    package = Path(mmthunder.__file__).parent
+    for directory in (package.parent / 'configs/_base_', package / '.mim/configs/_base_'):
+        if directory.is_dir():
+            return directory
+    raise FileNotFoundError(f'{package}: the package has no configs; install it from a checkout or a wheel')
+
+
+def _base_path(name: str, output: Path) -> str:
+    """Return a base config's path: relative where the config is in the same checkout, so that both may move."""
+    base = base_directory().resolve()
+    here = output.parent.resolve()
+    if base.parents[1] in (here, *here.parents):
+        return Path(os.path.relpath(base / name, here)).as_posix()
+    return (base / name).as_posix()
+
+
+def _path(path: Path, plan: Plan) -> str:
+    """Return a path as an expression: below the data set's root, beside the config, or absolute."""
+    path, root, here = path.resolve(), plan.layout.root.resolve(), plan.output.parent.resolve()
+    if path == root or root in path.parents:
+        return f'data_root + {path.relative_to(root).as_posix()!r}' if path != root else 'data_root'
+    if here in path.parents:
+        return repr(f'{{{{ fileDirname }}}}/{path.relative_to(here).as_posix()}')
+    return repr(path.as_posix())
+
+
+def _setting(name: str, value: Any, comment: str = '') -> List[str]:
+    """Return the lines of an assignment, with its comment at the end or, if it is too long, above."""
+    code = f'{name} = {value if isinstance(value, str) else repr(value)}'
+    if comment and len(code) + len(comment) + 4 <= WIDTH:
+        return [f'{code}  # {comment}']
+    lines = [f'# {comment}'] if comment else []
+    if len(code) <= WIDTH:
+        return [*lines, code]
+    return [
+        *lines,
+        *textwrap.wrap(code, WIDTH, subsequent_indent='    ', break_long_words=False, break_on_hyphens=False),
+    ]
+
+
+def _train_pipeline(plan: Plan) -> List[str]:
+    directions = plan.value('flips')
+    flips = {
+        0: [],
+        1: ["dict(type='RandomFlip', prob=0.5)"],
+        3: ["dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal'])"],
+    }[len(directions)]
+    steps = [
+        "dict(type='LoadImageFromFile')",
+        "dict(type='LoadAnnotations', with_bbox=True)",
+        "dict(type='Resize', scale=input_size, keep_ratio=False)",
+        # Some annotated boxes have no area.
+        "dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False)",
+        *flips,
+        "dict(type='PhotoMetricDistortion', **distortion)",
+        "dict(type='PackDetInputs')",
+    ]
+    return ['train_pipeline = [', *(f'    {step},' for step in steps), ']']
+
+
+def _test_pipeline(plan: Plan) -> List[str]:
+    keys = "'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'"
+    if plan.layout.format == 'voc':  # CocoMetric reads the annotations from there
+        keys += ", 'instances'"
+    steps = [
+        "dict(type='LoadImageFromFile')",
+        "dict(type='Resize', scale=input_size, keep_ratio=False)",
+        "dict(type='LoadAnnotations', with_bbox=True)",
+        f"dict(type='PackDetInputs', meta_keys=({keys}))",
+    ]
+    return ['test_pipeline = [', *(f'    {step},' for step in steps), ']']
+
+
+def _model(plan: Plan) -> List[str]:
+    backbone, stride = plan.value('backbone'), plan.value('input').stride
+    c3, c4, c5 = CHANNELS[backbone]
+    indices, channels = ((0, 2), [c3, c5]) if stride == 8 else ((1, 2), [c4, c5])
+    weight = ', loss_cls=dict(class_weight=class_weight)' if plan.value('class_weight') else ''
+    nms = dict(soft_nms='', nms="nms=dict(_delete_=True, type='nms', iou_threshold=0.5), ")[plan.value('nms')]
+    return f"""\
+model = dict(
+    backbone=dict(arch='{backbone[4:]}', out_indices={indices}),
+    neck=dict(in_channels={channels}),
+    rpn_head=dict(anchor_generator=dict(base_sizes=[anchors], strides=[stride])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(featmap_strides=[stride]),
+        bbox_head=dict(num_classes={len(plan.classes)}{weight}),
+    ),
+    train_cfg=dict(rpn=dict(assigner=dict(pos_iou_thr=pos_iou_thr)), rpn_proposal=dict(max_per_img=proposals)),
+    test_cfg=dict(rpn=dict(max_per_img=proposals), rcnn=dict({nms}max_per_img=detections)),
+)""".split('\n')
+
+
+def _loaders(plan: Plan) -> List[str]:
+    annotations = [_path(part.annotations, plan) for part in (plan.layout.train, plan.layout.val)]
+    lines = [f'train_annotations = {annotations[0]}', f'val_annotations = {annotations[1]}']
+    if plan.layout.format == 'voc':
+        lines.append("files = dict(type='XMLDataset', data_root=data_root, data_prefix=dict(sub_data_root=''))")
+        files = ['**files'] * 2
+    else:
+        parts = (plan.layout.train, plan.layout.val)
+        files = [f'data_prefix=dict(img={_path(part.images, plan)})' for part in parts]
+        lines += ['val_evaluator = dict(ann_file=val_annotations)', 'test_evaluator = val_evaluator']
+    train, val = (
+        f'dict(ann_file={split}_annotations, metainfo=metainfo, pipeline={pipeline}_pipeline, {prefix})'
+        for split, pipeline, prefix in (('train', 'train', files[0]), ('val', 'test', files[1]))
+    )
+    return lines + [
+        'train_dataloader = dict(',
+        '    batch_size=batch_size,',
+        '    num_workers=num_workers,',
+        f'    dataset={train},',
+        ')',
+        f'val_dataloader = dict(dataset={val})',
+        'test_dataloader = val_dataloader',
+    ]
+
+
+SCHEDULE = """\
+train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+optim_wrapper = dict(optimizer=dict(lr=lr))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=warmup, end=max_iters),
+]
+default_hooks = dict(checkpoint=dict(interval=val_interval))"""
+
+
+def config_text(plan: Plan, command: str) -> str:
+    """Write a plan as a config.
+
+    Args:
+        plan (Plan): The plan, complete.
+        command (str): What it was planned with, for the header.
+
+    Returns:
+        str: The config, of at most 80 lines.
+    """
+    decisions = plan.decisions
+    root = plan.layout.root.as_posix().rstrip('/') + '/'
+
+    def decided(name: str, decision: str, value: Any = None) -> List[str]:
+        made = decisions[decision]
+        return _setting(name, made.value if value is None else value, made.reason)
+
+    chosen, numbers = plan.value('input'), plan.fingerprint
+    lines = [
+        f'# ThunderNet for {root}: {numbers.num_train} images to train, {numbers.num_val} to validate, '
+        f'{len(plan.classes)} classes.',
+        f'# Planned with: {command}',
+        f'# Train with: mim train mmdet {plan.output.as_posix()}',
+        f'_base_ = {_base_path("planned.py", plan.output)!r}',
+        '',
+        f'data_root = {root!r}',
+        *_setting('metainfo', f'dict(classes={plan.classes!r})'),
+        '',
+        *decided('input_size', 'input', chosen.size),
+        f'stride = {chosen.stride}',
+        *decided('anchors', 'anchors'),
+        *decided('pos_iou_thr', 'pos_iou_thr'),
+        *decided('proposals', 'proposals'),
+        *decided('detections', 'detections'),
+        *(decided('class_weight', 'class_weight') if plan.value('class_weight') else []),
+        *decided(
+            'distortion', 'colour', 'dict(' + ', '.join(f'{k}={v!r}' for k, v in plan.value('colour').items()) + ')'
+        ),
+        *decided('batch_size', 'batch'),
+        *decided('num_workers', 'workers'),
+        *decided('lr', 'lr'),
+        *decided('max_iters', 'iterations'),
+        *decided('val_interval', 'validations'),
+        *decided('warmup', 'warmup'),
+        '',
+        *_train_pipeline(plan),
+        *_test_pipeline(plan),
+        *_loaders(plan),
+        *_model(plan),
+        *SCHEDULE.split('\n'),
+        f'randomness = dict(seed={plan.seed})',
+    ]
+    return '\n'.join(lines) + '\n'

@@ -1,0 +1,115 @@
+"""What decides a plan: the numbers of a data set, without its images."""
+
+from dataclasses import dataclass
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+from .annotated_images import AnnotatedImage
+from .image_pass import Look
+from .orientation import asymmetry, has_no_upside, one_sided_classes
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Numbers of a data set. Those of boxes leave out ignored ones; they are of the training split.
+
+    Attributes:
+        classes (tuple[str]): The class list.
+        num_train (int): Training images.
+        num_val (int): Validation images.
+        class_counts (tuple[int]): Training boxes of each class.
+        val_class_counts (tuple[int]): Validation boxes of each class.
+        image_sizes (np.ndarray): Width and height of each image in pixels, (M, 2).
+        box_image (np.ndarray): Index of each box's image, (N,).
+        box_labels (np.ndarray): Class of each box, (N,).
+        boxes (np.ndarray): (x1, y1, x2, y2) in pixels, (N, 4).
+        boxes_per_image (np.ndarray): Including images without boxes, (M,).
+        crowded (float): Share of boxes that overlap another one by an IoU of more than 0.5.
+        grey (float): Share of images without colour.
+        no_upside (bool): Whether objects look alike upside down.
+        one_sided (tuple[str]): Classes whose mirror images may be of another class.
+    """
+
+    classes: Tuple[str, ...]
+    num_train: int
+    num_val: int
+    class_counts: Tuple[int, ...]
+    val_class_counts: Tuple[int, ...]
+    image_sizes: np.ndarray
+    box_image: np.ndarray
+    box_labels: np.ndarray
+    boxes: np.ndarray
+    boxes_per_image: np.ndarray
+    crowded: float = 0.0
+    grey: float = 0.0
+    no_upside: bool = False
+    one_sided: Tuple[str, ...] = ()
+
+    @property
+    def relative_boxes(self) -> np.ndarray:
+        """Boxes divided by the sides of their image, (N, 4)."""
+        return self.boxes / np.tile(self.image_sizes[self.box_image], 2)
+
+
+def _share_crowded(images: Sequence[AnnotatedImage]) -> float:
+    """Return the share of boxes that overlap another one of their image by an IoU of more than 0.5."""
+    crowded = total = 0
+    for image in images:
+        boxes = image.boxes[~image.ignored]
+        top_left = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+        bottom_right = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+        inter = (bottom_right - top_left).clip(0).prod(-1)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+        ious = inter / np.maximum(area[:, None] + area[None] - inter, 1e-9)
+        np.fill_diagonal(ious, 0)
+        crowded += int((ious > 0.5).any(1).sum())
+        total += len(boxes)
+    return crowded / max(total, 1)
+
+
+def take_fingerprint(
+    train: Sequence[AnnotatedImage], val: Sequence[AnnotatedImage], looks: Sequence[Look], classes: Tuple[str, ...]
+) -> Fingerprint:
+    """Take the fingerprint of a data set.
+
+    Args:
+        train (Sequence[AnnotatedImage]): The training images.
+        val (Sequence[AnnotatedImage]): The validation images.
+        looks (Sequence[Look]): What was seen of each training image.
+        classes (tuple[str]): The class list.
+
+    Returns:
+        Fingerprint: The numbers.
+    """
+
+    def counts(images: Sequence[AnnotatedImage]) -> Tuple[int, ...]:
+        labels = [image.labels[~image.ignored] for image in images]
+        return tuple(np.bincount(np.concatenate([np.zeros(0, int), *labels]), minlength=len(classes)).tolist())
+
+    per_image = np.array([int((~image.ignored).sum()) for image in train], int)
+    patches: List[List[np.ndarray]] = [[] for _ in classes]
+    for look in looks:
+        for label, patch in zip(look.patch_labels, look.patches):
+            patches[label].append(patch)
+    asymmetries = [
+        (len(stack), asymmetry(np.stack(stack), 1), asymmetry(np.stack(stack), 2))
+        for stack in patches
+        if len(stack) > 20
+    ]
+    return Fingerprint(
+        classes=tuple(classes),
+        num_train=len(train),
+        num_val=len(val),
+        class_counts=counts(train),
+        val_class_counts=counts(val),
+        image_sizes=np.array([(image.width, image.height) for image in train], float).reshape(-1, 2),
+        box_image=np.repeat(np.arange(len(train)), per_image),
+        box_labels=np.concatenate([np.zeros(0, int), *(image.labels[~image.ignored] for image in train)]),
+        boxes=np.concatenate([np.zeros((0, 4), np.float32), *(image.boxes[~image.ignored] for image in train)]),
+        boxes_per_image=per_image,
+        crowded=_share_crowded(train),
+        grey=float(np.mean([look.grey for look in looks])) if looks else 0.0,
+        no_upside=has_no_upside(asymmetries) if asymmetries else False,
+        one_sided=one_sided_classes(classes),
+    )

@@ -1,0 +1,101 @@
+"""Looks at every image once: damage, size, colour, a perceptual hash and small patches of its objects."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+import cv2
+import imagehash
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from .annotated_images import AnnotatedImage
+
+HASH_SIZE = 16  # 16 x 16 = 256 bits
+HASHED_PX = 64  # imagehash shrinks images to 4 * HASH_SIZE, slowly
+PATCH_PX = 12
+PATCHES = 8  # per image
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at an image finds.
+
+    Attributes:
+        damage (str | None): What is wrong with the file, or None.
+        size (tuple[int, int]): Width and height in pixels of the loaded image.
+        grey (bool): Whether its three channels are equal.
+        hash (np.ndarray): The bits of its perceptual hash, bool, (256,).
+        patches (np.ndarray): Its largest objects in grey, float32, (N, PATCH_PX, PATCH_PX).
+        patch_labels (tuple[int]): Their classes.
+    """
+
+    damage: Optional[str] = None
+    size: Tuple[int, int] = (0, 0)
+    grey: bool = False
+    hash: Optional[np.ndarray] = None
+    patches: Optional[np.ndarray] = None
+    patch_labels: Tuple[int, ...] = ()
+
+
+def _shrink(image: np.ndarray, side: int) -> np.ndarray:
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def look_at(image: AnnotatedImage) -> Look:
+    """Load an image as mmdet's default pipeline does and look at it.
+
+    Args:
+        image (AnnotatedImage): The image.
+
+    Returns:
+        Look: What there is.
+    """
+    if not os.path.isfile(image.path):
+        return Look(damage='no such file')
+    try:
+        pixels = cv2.imread(image.path, cv2.IMREAD_COLOR)
+    except cv2.error:  # too many pixels
+        pixels = None
+    if pixels is None:
+        return Look(damage='not a readable image')
+    height, width = pixels.shape[:2]
+    x2, y2 = image.boxes[:, 2:].max(0, initial=0)
+    if (width, height) != (image.width, image.height) and (x2 > width + 1 or y2 > height + 1):
+        return Look(
+            damage=f'has {width}x{height} px, but its annotations say {image.width}x{image.height}, with boxes '
+            'outside of the image'
+        )
+    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    areas = (image.boxes[:, 2:] - image.boxes[:, :2]).prod(1) * ~image.ignored
+    patches, labels = [], []
+    for index in np.argsort(-areas, kind='stable')[:PATCHES]:
+        x1, y1, x2, y2 = image.boxes[index].round().astype(int)
+        patch = grey[max(y1, 0) : y2, max(x1, 0) : x2]
+        if min(patch.shape) >= PATCH_PX // 2 and not image.ignored[index]:
+            patches.append(_shrink(patch, PATCH_PX))
+            labels.append(int(image.labels[index]))
+    few = pixels[:: max(height // 64, 1), :: max(width // 64, 1)].astype(int)
+    return Look(
+        size=(width, height),
+        grey=bool((np.ptp(few, axis=2) <= 2).all()),
+        hash=imagehash.phash(Image.fromarray(_shrink(grey, HASHED_PX)), HASH_SIZE).hash.ravel(),
+        patches=np.array(patches, np.float32).reshape(-1, PATCH_PX, PATCH_PX),
+        patch_labels=tuple(labels),
+    )
+
+
+def look_at_images(images: Sequence[AnnotatedImage]) -> List[Look]:
+    """Look at images in threads, with a progress bar.
+
+    Args:
+        images (Sequence[AnnotatedImage]): The images.
+
+    Returns:
+        list[Look]: One for each image.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looks = pool.map(look_at, images)
+        return list(track(looks, 'looking at images', total=len(images), transient=True))

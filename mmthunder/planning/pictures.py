@@ -1,0 +1,74 @@
+"""Pictures of a plan: annotated images as the network sees them, and box sizes against anchors."""
+
+from pathlib import Path
+from typing import Sequence, Tuple
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from mmdet.visualization import DetLocalVisualizer
+
+from .pipeline_boxes import PipelineSample
+from .rules import Input
+
+COLUMNS, ROWS = 4, 3
+MARGIN = 8  # px
+
+
+def draw_samples(sample: PipelineSample, classes: Sequence[str], path: Path) -> None:
+    """Draw a sheet of training images with their boxes, as they come out of the training pipeline.
+
+    Args:
+        sample (PipelineSample): The images.
+        classes (Sequence[str]): The class list.
+        path (Path): The picture to write.
+    """
+    visualizer = DetLocalVisualizer(name=str(path))
+    colours = [
+        tuple(int(255 * v) for v in matplotlib.colormaps['hsv'](i / len(classes))[:3]) for i in range(len(classes))
+    ]
+    visualizer.dataset_meta = dict(classes=tuple(classes), palette=colours)
+    order = np.linspace(0, len(sample.images) - 1, min(COLUMNS * ROWS, len(sample.images))).round().astype(int)
+    tiles = []
+    for index in np.unique(order):
+        visualizer.add_datasample(
+            '', sample.images[index][..., ::-1], sample.samples[index], draw_pred=False, show=False
+        )
+        tiles.append(visualizer.get_image()[..., ::-1])
+    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = np.full((rows * (height + MARGIN) + MARGIN, COLUMNS * (width + MARGIN) + MARGIN, 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, COLUMNS)
+        y, x = MARGIN + row * (height + MARGIN), MARGIN + column * (width + MARGIN)
+        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+def draw_anchors(boxes: np.ndarray, anchors: Sequence[Tuple[int, int]], chosen: Input, path: Path) -> None:
+    """Plot widths and heights of boxes as the network sees them, with the anchors.
+
+    Args:
+        boxes (np.ndarray): (x1, y1, x2, y2) in pixels, (N, 4).
+        anchors (Sequence[tuple[int, int]]): Widths and heights in pixels.
+        chosen (Input): Input size and stride.
+        path (Path): The picture to write.
+    """
+    figure = Figure(figsize=(6, 6), layout='constrained')
+    axes = figure.subplots()
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    axes.scatter(width, height, s=4, alpha=0.3, color='tab:blue', linewidths=0, label=f'{len(boxes)} boxes')
+    axes.scatter(*zip(*anchors), s=60, marker='+', color='tab:red', label=f'{len(anchors)} anchors')
+    for limit in (axes.axvline, axes.axhline):
+        limit(chosen.stride, color='grey', linewidth=0.8, linestyle=':')
+    axes.set(
+        xscale='log',
+        yscale='log',
+        xlabel='width (px)',
+        ylabel='height (px)',
+        title=f'Boxes in the input of {chosen.size[0]}x{chosen.size[1]} px; dotted: stride {chosen.stride}',
+    )
+    axes.set_aspect('equal')
+    axes.legend()
+    figure.savefig(path, dpi=120)

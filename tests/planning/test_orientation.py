@@ -1,0 +1,51 @@
+"""Whether images may be flipped."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mmthunder.planning.orientation import asymmetry, has_no_upside, one_sided_classes
+
+
+@pytest.mark.parametrize(
+    'name', ['turn left', 'arrow_right', 'LeftHand', '7', 'B', 'digit', 'text-line', 'counterclockwise', 'license_letters']
+)
+def test_one_sided(name):
+    assert one_sided_classes(('cat', name)) == (name,)
+
+
+@pytest.mark.parametrize('name', ['bright', 'cleft', 'copyright', 'RBC', 'texture', 'class_2', 'wordless', 'bottle'])
+def test_not_one_sided(name):
+    assert one_sided_classes((name,)) == ()
+
+
+def patches(kind: str, count: int = 300) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    out = rng.normal(0, 20, (count, 12, 12)) + 100
+    disk = np.zeros((12, 12), np.float32)
+    cv2.circle(disk, (6, 6), 4, 60, -1)
+    if kind == 'cells':
+        out += disk
+    if kind == 'faces':  # eyes above
+        out[:, 3:5, 2:4] -= 60
+        out[:, 3:5, 8:10] -= 60
+    return out.astype(np.float32)
+
+
+def test_asymmetry():
+    """Of noise it is nothing; of what all patches share, it is measured along the right axis."""
+    assert abs(asymmetry(patches('noise'), 1)) < 0.01
+    assert asymmetry(patches('faces'), 1) > 0.1 > 0.01 > asymmetry(patches('faces'), 2)
+    turned = patches('faces').transpose(0, 2, 1)
+    assert asymmetry(turned, 2) > 0.1 > 0.01 > asymmetry(turned, 1)
+
+
+def test_upside():
+    measured = {kind: (300, asymmetry(patches(kind), 1), asymmetry(patches(kind), 2)) for kind in ('cells', 'faces')}
+    assert has_no_upside([measured['cells']])
+    assert not has_no_upside([measured['faces']])
+    assert not has_no_upside([measured['faces'], (30, 0.0, 0.0)])
+    # As much in either direction: something else than up and down.
+    assert has_no_upside([(300, 0.3, 0.3)])
+    # Too few to tell.
+    assert not has_no_upside([(50, 0.0, 0.0)])

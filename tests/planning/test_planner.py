@@ -1,0 +1,195 @@
+"""From a directory to a config that trains."""
+
+import json
+import re
+from pathlib import Path
+from typing import Callable
+
+import cv2
+import numpy as np
+import pytest
+from layout_data import LAYOUTS, coco, draw, save, write_json
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+
+from mmthunder.planning import Parts, PlanningError, plan_config, planner
+from mmthunder.planning.timing import Timing
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that takes half a second for a step."""
+    monkeypatch.setattr(planner, 'time_training', lambda *args, **kwargs: Timing(start=10, step=0.5, val=2))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / 'configs/my_data.py'
+
+
+def dataset_images(cfg: Config, split: str) -> list:
+    from mmdet.registry import DATASETS
+
+    dataset = DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, pipeline=[]))
+    return sorted(Path(dataset.get_data_info(index)['img_path']).stem for index in range(len(dataset)))
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_config_of_every_layout(name, write, output, measured, photos):
+    """A config of at most 80 lines, which has every image in one split, its classes and two pictures."""
+    plan = plan_config(write(name), output, minutes=3, seed=5)
+    text = output.read_text()
+    assert len(text.splitlines()) <= 80 and max(map(len, text.splitlines())) <= 200
+    assert all(decision.reason in text for decision in plan.decisions.values() if decision.name in ('input', 'lr'))
+    cfg = Config.fromfile(output)
+    assert cfg.metainfo.classes == ('cat', 'dog') and cfg.model.roi_head.bbox_head.num_classes == 2
+    assert cfg.randomness.seed == 5
+    train, val = dataset_images(cfg, 'train'), dataset_images(cfg, 'val')
+    assert sorted(train + val) == sorted(photo.name for split in photos.values() for photo in split)
+    assert len(val) == (3 if plan.notes and 'held out' in ' '.join(plan.notes) else 4)
+    for picture in ('samples.jpg', 'anchors.png'):
+        assert cv2.imread(str(plan.directory / picture)) is not None
+    assert not list(output.parent.glob('*draft*'))
+
+
+def test_iterations_fill_the_time(write, output, measured):
+    plan_config(write('coco_own'), output, minutes=10)
+    cfg = Config.fromfile(output)
+    validations = -(-cfg.train_cfg.max_iters // cfg.train_cfg.val_interval)
+    assert 0.9 * 600 < 10 + 0.5 * cfg.train_cfg.max_iters + 2 * validations < 600
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+
+
+def test_same_plan_twice(write, output, measured):
+    root = write('coco_one')
+    texts = []
+    for _ in range(2):
+        plan_config(root, output)
+        text = output.read_text()
+        texts.append((re.sub('num_workers = .*', '', text), (output.with_suffix('') / 'val.json').read_text()))
+    assert texts[0] == texts[1]
+
+
+def test_config_may_move_with_its_annotations(write, output, measured, tmp_path):
+    plan_config(write('coco_one'), output)
+    output.parent.rename(tmp_path / 'elsewhere')
+    assert len(dataset_images(Config.fromfile(tmp_path / 'elsewhere/my_data.py'), 'train')) == 11
+
+
+def test_damaged_images(write, output, measured):
+    """They are named and left out of both splits."""
+    root = write('coco_own')
+    (root / 'train2017/train01.jpg').write_bytes(b'')
+    (root / 'val2017/val00.jpg').unlink()
+    plan = plan_config(root, output)
+    notes = '\n'.join(plan.notes)
+    assert 'train01.jpg: not a readable image' in notes and 'val00.jpg: no such file' in notes
+    cfg = Config.fromfile(output)
+    assert len(dataset_images(cfg, 'train')) == 9 and len(dataset_images(cfg, 'val')) == 3
+    assert len(json.loads(Path(cfg.val_evaluator.ann_file).read_text())['images']) == 3
+
+
+def test_near_copies_in_both_splits(write, output, measured):
+    root = write('coco_own')
+    cv2.imwrite(str(root / 'val2017/val01.jpg'), cv2.imread(str(root / 'train2017/train04.jpg')))
+    (note,) = [note for note in plan_config(root, output).notes if 'near-copies' in note]
+    assert 'train04.jpg' in note and 'val01.jpg' in note
+
+
+def test_image_of_another_size(write, output, measured):
+    root = write('coco_own')
+    path = str(root / 'train2017/train04.jpg')
+    cv2.imwrite(path, cv2.imread(path)[:40])
+    (note,) = [note for note in plan_config(root, output).notes if 'train04' in note]
+    assert '96x40' in note and '96x64' in note
+
+
+def test_classes_without_a_box(write, output, measured):
+    """Those of no split are left out; the user may leave out others."""
+    root = write('coco_export')
+    plan = plan_config(root, output)
+    assert plan.classes == ('cat', 'dog') and any('pets' in note for note in plan.notes)
+    plan = plan_config(root, output, classes=['dog'])
+    assert plan.classes == ('dog',)
+    assert Config.fromfile(output).model.roi_head.bbox_head.num_classes == 1
+
+
+def change_json(path: Path, change: Callable[[dict], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def no_boxes(content: dict) -> None:
+    content['annotations'] = []
+
+
+def no_dogs(content: dict) -> None:
+    content['annotations'] = [entry for entry in content['annotations'] if entry['category_id'] != 2]
+
+
+def one_image(content: dict) -> None:
+    content['images'] = content['images'][:1]
+    content['annotations'] = [entry for entry in content['annotations'] if entry['image_id'] == 0]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [(no_boxes, 'no boxes'), (no_dogs, "'dog'"), (one_image, '1 image')],
+)
+def test_annotations_that_teach_nothing(change, message, write, output, measured):
+    root = write('coco_own')
+    change_json(root / 'annotations/instances_train2017.json', change)
+    with pytest.raises(PlanningError, match=message) as error:
+        plan_config(root, output)
+    assert '\n' not in str(error.value) and 'instances_train2017.json' in str(error.value)
+    assert not output.exists()
+
+
+def test_wrong_directory_of_images(write, output, measured, tmp_path):
+    root = write('coco_own')
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    parts = Parts(root / 'annotations/instances_train2017.json', empty)
+    with pytest.raises(PlanningError, match='--train-images'):
+        plan_config(root, output, parts=parts)
+
+
+def test_unknown_class(write, output):
+    with pytest.raises(PlanningError, match="'bird'"):
+        plan_config(write('coco_own'), output, classes=['bird'])
+
+
+def test_too_few_minutes(write, output, measured):
+    """An epoch of 3 steps takes 1.5 seconds beside the start of 10 and a validation of 2."""
+    with pytest.raises(PlanningError, match='one epoch.*--minutes 1'):
+        plan_config(write('coco_own'), output, minutes=0.2)
+    for minutes in (0, -1, float('nan'), float('inf')):
+        with pytest.raises(PlanningError, match='minutes'):
+            plan_config(write('coco_own'), output, minutes=minutes)
+
+
+def test_near_copies_alone(output, measured, tmp_path):
+    """Frames that are all alike cannot be divided."""
+    root = tmp_path / 'frames'
+    photo = draw(np.random.default_rng(0), 'a')
+    frames = [photo._replace(name=f'frame{number}') for number in range(4)]
+    write_json(coco(frames, [save(frame, root) for frame in frames]), root / 'labels.json')
+    with pytest.raises(PlanningError, match='--val-annotations'):
+        plan_config(root, output)
+
+
+def test_trains(write, output, tmp_path):
+    """With real measurements; then some steps and a validation."""
+    plan = plan_config(write('coco_own'), output, minutes=5)
+    cfg = Config.fromfile(output)
+    steps = cfg.train_cfg.max_iters
+    assert plan.value('iterations') == steps and steps * 4 > 10
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.log_level = 'ERROR'
+    cfg.merge_from_dict({'train_cfg.max_iters': 3, 'train_cfg.val_interval': 3, 'param_scheduler': []})
+    runner = RUNNERS.build(cfg)
+    before = {name: value.clone() for name, value in runner.model.named_parameters()}
+    runner.train()
+    assert any((value != before[name]).any() for name, value in runner.model.named_parameters())
+    assert list((tmp_path / 'work').glob('best_coco_bbox_mAP*.pth'))
