@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
+from mmengine.config import DictAction
 from rich.console import Console
 
 from mmthunder.planning import Parts, PlanningError, plan_config
+from mmthunder.planning.config_text import BACKBONES
 from mmthunder.planning.layouts import FORMATS
 from mmthunder.planning.report import print_plan
 
@@ -33,7 +35,15 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--val-annotations', type=Path, help='the same of the validation split')
     parser.add_argument('--val-images', type=Path, help='directory of the validation images')
     parser.add_argument('--classes', nargs='+', help='classes to detect; others are left out')
-    parser.add_argument('--backbone', choices=['snet49', 'snet146', 'snet535'], help='instead of the chosen one')
+    parser.add_argument('--backbone', choices=list(BACKBONES), help='short for --decide backbone=...')
+    parser.add_argument(
+        '--decide',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='NAME=VALUE',
+        help="decisions to make otherwise than the rules, by the names of the config's variables: lr=0.002 stride=8",
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of the training')
     parser.add_argument('--force', action='store_true', help='replace a config that is there')
     args = parser.parse_args(argv)
@@ -42,6 +52,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     if args.output.exists() and not args.force:
         parser.error(f'{args.output} exists; give another --output, or --force to replace it')
     parts = Parts(args.train_annotations, args.train_images, args.val_annotations, args.val_images)
+    decisions = {**args.decide, **({'backbone': args.backbone} if args.backbone else {})}
     command = ' '.join(['python tools/make_config.py', *map(shlex.quote, sys.argv[1:] if argv is None else argv)])
     try:
         plan = plan_config(
@@ -51,7 +62,7 @@ def main(argv: Optional[List[str]] = None) -> None:
             args.format,
             parts,
             args.classes,
-            args.backbone,
+            decisions,
             args.seed,
             command.replace(os.linesep, ' '),
         )

@@ -52,9 +52,7 @@ def fit_anchors(boxes: np.ndarray, count: int, stride: int) -> np.ndarray:
     return anchors[np.argsort(anchors.prod(1), kind='stable')]
 
 
-def choose_anchors(
-    boxes: np.ndarray, stride: int, counts: Sequence[int] = COUNTS
-) -> Tuple[List[Tuple[int, int]], float]:
+def choose_anchors(boxes: np.ndarray, stride: int, counts: Sequence[int] = COUNTS) -> List[Tuple[int, int]]:
     """Choose the fewest anchors that meet nearly as many boxes at IoU 0.5 as the largest number does.
 
     Args:
@@ -63,10 +61,9 @@ def choose_anchors(
         counts (Sequence[int]): Numbers of anchors to try, ascending. Defaults to :data:`COUNTS`.
 
     Returns:
-        tuple[list[tuple[int, int]], float]: Widths and heights in pixels, and the share of boxes that no anchor meets
-        at IoU 0.5.
+        list[tuple[int, int]]: Widths and heights in pixels.
     """
     fits = [fit_anchors(boxes, count, stride) for count in counts]
-    missed = [float((best_ious(boxes, anchors, stride) < 0.5).mean()) for anchors in fits]
-    chosen = next(index for index, share in enumerate(missed) if share <= min(missed) + WORTH)
-    return [(int(w), int(h)) for w, h in fits[chosen]], missed[chosen]
+    unmet = [float((best_ious(boxes, anchors, stride) < 0.5).mean()) for anchors in fits]
+    chosen = next(index for index, share in enumerate(unmet) if share <= min(unmet) + WORTH)
+    return [(int(width), int(height)) for width, height in fits[chosen]]

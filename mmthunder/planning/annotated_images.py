@@ -1,17 +1,15 @@
 """The images and boxes of a data set as mmdet reads them."""
 
-import json
-import xml.etree.ElementTree as ElementTree
-from collections import Counter
-from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 
+from mmthunder.datasets import check_dataset, load_coco, parse_voc
+
 from .layouts import Layout, Part
-from .planning_error import PlanningError
 
 
 @dataclass(frozen=True)
@@ -65,33 +63,41 @@ def read_classes(layout: Layout) -> Tuple[str, ...]:
         tuple[str]: The names.
 
     Raises:
-        PlanningError: If a file cannot be read.
+        AnnotationError: If a file is damaged or wrong.
+        FileNotFoundError: If an XML file is missing.
     """
-    path = layout.train.annotations
-    try:
-        if layout.format == 'coco':
-            return tuple(str(entry['name']) for entry in json.loads(path.read_text(encoding='utf-8'))['categories'])
-        names: Counter = Counter()
-        for part in filter(None, (layout.train, layout.val)):
-            for name in part.annotations.read_text(encoding='utf-8').split():
-                path = layout.root / 'Annotations' / f'{name}.xml'
-                names.update(element.text for element in ElementTree.parse(path).getroot().iterfind('object/name'))
-    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as error:
-        raise PlanningError(f'{path}: not readable as annotations ({" ".join(str(error).split())})') from None
-    return tuple(sorted(filter(None, names)))
+    if layout.format == 'coco':
+        return tuple(entry['name'] for entry in load_coco(str(layout.train.annotations))['categories'])
+    names = set()
+    for part in filter(None, (layout.train, layout.val)):
+        for image_id in part.annotations.read_text(encoding='utf-8').split():
+            path = layout.root / 'Annotations' / f'{image_id}.xml'
+            names.update(element.text for element in parse_voc(str(path), path.read_bytes()).iterfind('object/name'))
+    return tuple(sorted(names))
 
 
-def read_annotated_images(cfg: Dict[str, Any]) -> List[AnnotatedImage]:
-    """Read a data set's annotations with mmdet, which leaves out boxes outside of their image and below 1 px.
+def read_annotated_images(cfg: Dict[str, Any], training: bool) -> Tuple[List[AnnotatedImage], List[str]]:
+    """Check a dataset's annotations and read them with mmdet.
+
+    mmdet leaves out boxes that are outside of their image or have a side below 1 px.
 
     Args:
         cfg (dict): What :func:`dataset_cfg` returns.
+        training (bool): Whether it is the training split.
 
     Returns:
-        list[AnnotatedImage]: The images in the data set's order, those without boxes included.
+        tuple[list[AnnotatedImage], list[str]]: The images in the dataset's order, those without boxes included, and
+        what is unusual, a line each.
+
+    Raises:
+        AnnotationError: If an annotation file is damaged or wrong.
     """
     register_all_modules(init_default_scope=True)
+    report = check_dataset(cfg, training)
+    report.raise_errors()
     dataset = DATASETS.build(dict(cfg, pipeline=[], test_mode=True, serialize_data=False))
+    # A file's categories may be in another order than the class list.
+    order = np.array([report.classes.index(name) for name in report.labels], int)
     images = []
     for info in dataset.data_list:
         instances = info['instances']
@@ -102,8 +108,27 @@ def read_annotated_images(cfg: Dict[str, Any]) -> List[AnnotatedImage]:
                 width=int(info['width']),
                 height=int(info['height']),
                 boxes=np.array([instance['bbox'] for instance in instances], np.float32).reshape(-1, 4),
-                labels=np.array([instance['bbox_label'] for instance in instances], int),
+                labels=order[np.array([instance['bbox_label'] for instance in instances], int)],
                 ignored=np.array([instance['ignore_flag'] for instance in instances], bool),
             )
         )
-    return images
+    return images, report.warnings
+
+
+def keep_classes(images: Sequence[AnnotatedImage], labels: Sequence[int]) -> List[AnnotatedImage]:
+    """Keep the boxes of some classes, which are numbered anew.
+
+    Args:
+        images (Sequence[AnnotatedImage]): The images.
+        labels (Sequence[int]): Labels to keep, in their new order.
+
+    Returns:
+        list[AnnotatedImage]: All images, with the boxes that are left.
+    """
+    kept = []
+    for image in images:
+        chosen = np.isin(image.labels, labels)
+        numbers = np.array([list(labels).index(label) for label in image.labels[chosen]], int)
+        boxes, ignored = image.boxes[chosen], image.ignored[chosen]
+        kept.append(replace(image, boxes=boxes, labels=numbers, ignored=ignored))
+    return kept

@@ -3,7 +3,7 @@
 import os
 import textwrap
 from pathlib import Path
-from typing import Any, List
+from typing import List
 
 import mmthunder
 
@@ -11,7 +11,7 @@ from .plan import Plan
 
 WIDTH = 120  # characters
 # Channels of the maps of stride 8, 16 and 32.
-CHANNELS = dict(snet49=(60, 120, 512), snet146=(132, 264, 528), snet535=(248, 496, 992))
+BACKBONES = dict(snet49=(60, 120, 512), snet146=(132, 264, 528), snet535=(248, 496, 992))
 
 
 def base_directory() -> Path:
@@ -42,9 +42,9 @@ def _path(path: Path, plan: Plan) -> str:
     return repr(path.as_posix())
 
 
-def _setting(name: str, value: Any, comment: str = '') -> List[str]:
+def _setting(name: str, value: str, comment: str = '') -> List[str]:
     """Return the lines of an assignment, with its comment at the end or, if it is too long, above."""
-    code = f'{name} = {value if isinstance(value, str) else repr(value)}'
+    code = f'{name} = {value}'
     if comment and len(code) + len(comment) + 4 <= WIDTH:
         return [f'{code}  # {comment}']
     lines = [f'# {comment}'] if comment else []
@@ -57,22 +57,20 @@ def _setting(name: str, value: Any, comment: str = '') -> List[str]:
 
 
 def _train_pipeline(plan: Plan) -> List[str]:
-    directions = plan.value('flips')
-    flips = {
-        0: [],
-        1: ["dict(type='RandomFlip', prob=0.5)"],
-        3: ["dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal'])"],
-    }[len(directions)]
+    flips = plan.value('flips')
     steps = [
         "dict(type='LoadImageFromFile')",
         "dict(type='LoadAnnotations', with_bbox=True)",
         "dict(type='Resize', scale=input_size, keep_ratio=False)",
         # Some annotated boxes have no area.
         "dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False)",
-        *flips,
-        "dict(type='PhotoMetricDistortion', **distortion)",
-        "dict(type='PackDetInputs')",
     ]
+    if flips:
+        share = 0.5 if len(flips) == 1 else round(1 / (len(flips) + 1), 3)
+        steps.append(f"dict(type='RandomFlip', prob={[share] * len(flips)}, direction=flips)")
+    if plan.value('distortion'):
+        steps.append("dict(type='PhotoMetricDistortion', **distortion)")
+    steps.append("dict(type='PackDetInputs')")
     return ['train_pipeline = [', *(f'    {step},' for step in steps), ']']
 
 
@@ -90,11 +88,10 @@ def _test_pipeline(plan: Plan) -> List[str]:
 
 
 def _model(plan: Plan) -> List[str]:
-    backbone, stride = plan.value('backbone'), plan.value('input').stride
-    c3, c4, c5 = CHANNELS[backbone]
+    backbone, stride = plan.value('backbone'), plan.value('stride')
+    c3, c4, c5 = BACKBONES[backbone]
     indices, channels = ((0, 2), [c3, c5]) if stride == 8 else ((1, 2), [c4, c5])
     weight = ', loss_cls=dict(class_weight=class_weight)' if plan.value('class_weight') else ''
-    nms = dict(soft_nms='', nms="nms=dict(_delete_=True, type='nms', iou_threshold=0.5), ")[plan.value('nms')]
     return f"""\
 model = dict(
     backbone=dict(arch='{backbone[4:]}', out_indices={indices}),
@@ -104,8 +101,8 @@ model = dict(
         bbox_roi_extractor=dict(featmap_strides=[stride]),
         bbox_head=dict(num_classes={len(plan.classes)}{weight}),
     ),
-    train_cfg=dict(rpn=dict(assigner=dict(pos_iou_thr=pos_iou_thr)), rpn_proposal=dict(max_per_img=proposals)),
-    test_cfg=dict(rpn=dict(max_per_img=proposals), rcnn=dict({nms}max_per_img=detections)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=nms_pre)),
+    test_cfg=dict(rpn=dict(nms_pre=nms_pre), rcnn=dict(max_per_img=max_per_img)),
 )""".split('\n')
 
 
@@ -154,14 +151,8 @@ def config_text(plan: Plan, command: str) -> str:
     Returns:
         str: The config, of at most 80 lines.
     """
-    decisions = plan.decisions
     root = plan.layout.root.as_posix().rstrip('/') + '/'
-
-    def decided(name: str, decision: str, value: Any = None) -> List[str]:
-        made = decisions[decision]
-        return _setting(name, made.value if value is None else value, made.reason)
-
-    chosen, numbers = plan.value('input'), plan.fingerprint
+    numbers = plan.fingerprint
     lines = [
         f'# ThunderNet for {root}: {numbers.num_train} images to train, {numbers.num_val} to validate, '
         f'{len(plan.classes)} classes.',
@@ -172,22 +163,13 @@ def config_text(plan: Plan, command: str) -> str:
         f'data_root = {root!r}',
         *_setting('metainfo', f'dict(classes={plan.classes!r})'),
         '',
-        *decided('input_size', 'input', chosen.size),
-        f'stride = {chosen.stride}',
-        *decided('anchors', 'anchors'),
-        *decided('pos_iou_thr', 'pos_iou_thr'),
-        *decided('proposals', 'proposals'),
-        *decided('detections', 'detections'),
-        *(decided('class_weight', 'class_weight') if plan.value('class_weight') else []),
-        *decided(
-            'distortion', 'colour', 'dict(' + ', '.join(f'{k}={v!r}' for k, v in plan.value('colour').items()) + ')'
-        ),
-        *decided('batch_size', 'batch'),
-        *decided('num_workers', 'workers'),
-        *decided('lr', 'lr'),
-        *decided('max_iters', 'iterations'),
-        *decided('val_interval', 'validations'),
-        *decided('warmup', 'warmup'),
+    ]
+    for name, decision in plan.decisions.items():
+        value = decision.value
+        if isinstance(value, dict):
+            value = 'dict(' + ', '.join(f'{key}={each!r}' for key, each in value.items()) + ')'
+        lines += _setting(name, value if isinstance(decision.value, dict) else repr(value), decision.reason)
+    lines += [
         '',
         *_train_pipeline(plan),
         *_test_pipeline(plan),

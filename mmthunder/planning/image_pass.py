@@ -1,4 +1,4 @@
-"""Looks at every image once: damage, size, colour, a perceptual hash and small patches of its objects."""
+"""One pass over the images: damage, size, color, a perceptual hash and small patches of the objects."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,10 @@ import cv2
 import imagehash
 import numpy as np
 from PIL import Image
-from rich.progress import track
+from tqdm import tqdm
+
+from mmthunder.datasets.image_files import CUT_OFF, check_image
+from mmthunder.datasets.transforms.loading import LoadTruncatedImageFromFile
 
 from .annotated_images import AnnotatedImage
 
@@ -17,6 +20,7 @@ HASH_SIZE = 16  # 16 x 16 = 256 bits
 HASHED_PX = 64  # imagehash shrinks images to 4 * HASH_SIZE, slowly
 PATCH_PX = 12
 PATCHES = 8  # per image
+LOADER = LoadTruncatedImageFromFile()  # as the runner loads images
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Look:
     """What one look at an image finds.
 
     Attributes:
-        damage (str | None): What is wrong with the file, or None.
+        damage (str | None): Why the image cannot be used, or None.
+        cut_off (bool): Whether the file ends too early, so that a part of the image is missing.
         size (tuple[int, int]): Width and height in pixels of the loaded image.
         grey (bool): Whether its three channels are equal.
         hash (np.ndarray): The bits of its perceptual hash, bool, (256,).
@@ -33,6 +38,7 @@ class Look:
     """
 
     damage: Optional[str] = None
+    cut_off: bool = False
     size: Tuple[int, int] = (0, 0)
     grey: bool = False
     hash: Optional[np.ndarray] = None
@@ -53,15 +59,11 @@ def look_at(image: AnnotatedImage) -> Look:
     Returns:
         Look: What there is.
     """
-    if not os.path.isfile(image.path):
-        return Look(damage='no such file')
-    try:
-        pixels = cv2.imread(image.path, cv2.IMREAD_COLOR)
-    except cv2.error:  # too many pixels
-        pixels = None
-    if pixels is None:
-        return Look(damage='not a readable image')
-    height, width = pixels.shape[:2]
+    info = dict(img_path=image.path)
+    state = check_image(LOADER, info)
+    if state.problem not in ('', CUT_OFF):
+        return Look(damage=state.problem)
+    pixels, width, height = info['img'], state.width, state.height
     x2, y2 = image.boxes[:, 2:].max(0, initial=0)
     if (width, height) != (image.width, image.height) and (x2 > width + 1 or y2 > height + 1):
         return Look(
@@ -79,6 +81,7 @@ def look_at(image: AnnotatedImage) -> Look:
             labels.append(int(image.labels[index]))
     few = pixels[:: max(height // 64, 1), :: max(width // 64, 1)].astype(int)
     return Look(
+        cut_off=state.problem == CUT_OFF,
         size=(width, height),
         grey=bool((np.ptp(few, axis=2) <= 2).all()),
         hash=imagehash.phash(Image.fromarray(_shrink(grey, HASHED_PX)), HASH_SIZE).hash.ravel(),
@@ -96,6 +99,6 @@ def look_at_images(images: Sequence[AnnotatedImage]) -> List[Look]:
     Returns:
         list[Look]: One for each image.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         looks = pool.map(look_at, images)
-        return list(track(looks, 'looking at images', total=len(images), transient=True))
+        return list(tqdm(looks, 'Looking at images', total=len(images), unit='image'))

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from rich.progress import track
+from tqdm import tqdm
 
 from .layouts import Layout, Part
 from .planning_error import PlanningError
@@ -88,7 +88,7 @@ def _import_part(part: Part, layout: Layout, read: Any, classes: List[str], dama
     """Import one split; extends ``classes`` by the names in XML files and ``damaged``."""
     images: List[dict] = []
     annotations: List[dict] = []
-    for image, label in track(part.pairs, f'importing {layout.format}', transient=True):
+    for image, label in tqdm(part.pairs, f'Importing {layout.format}', unit='image'):
         size = _size(image)
         if size is None:
             damaged.append(f'{image}: not a readable image')

@@ -9,7 +9,9 @@ from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 
-from .timing import quiet
+from mmthunder.datasets.transforms.loading import LoadTruncatedImageFromFile
+
+from .quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ def sample_pipeline(cfg: Config, count: int = 200) -> PipelineSample:
     state = np.random.get_state()
     with quiet():
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    # As the runner does.
+    dataset.pipeline.transforms[0] = LoadTruncatedImageFromFile.like(dataset.pipeline.transforms[0])
     np.random.seed(0)
     start = time.perf_counter()
     indices = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))

@@ -22,20 +22,26 @@ class Plan:
         fingerprint (Fingerprint): The numbers of the data, once they are known.
         decisions (dict[str, Decision]): By name, in the order of the config.
         notes (list[str]): What was noticed about the data, one line each.
+        given (dict): Decisions that the user made, by name.
     """
 
     layout: Layout
     classes: Tuple[str, ...]
+    fingerprint: Fingerprint
     minutes: float
     output: Path
     seed: int = 0
-    fingerprint: Optional[Fingerprint] = None
-    decisions: Dict[str, Decision] = field(default_factory=dict)
     notes: List[str] = field(default_factory=list)
+    given: Dict[str, Any] = field(default_factory=dict)
+    decisions: Dict[str, Decision] = field(default_factory=dict)
 
     def decide(self, *decisions: Decision) -> None:
-        """Add decisions; those of the same name are replaced."""
-        self.decisions.update({decision.name: decision for decision in decisions})
+        """Add decisions; the user's own values go before."""
+        for decision in decisions:
+            name = decision.name
+            if name in self.given:
+                decision = Decision(name, self.given[name], f'as given; the rule says {decision.value!r:.60}')
+            self.decisions[name] = decision
 
     def value(self, name: str, default: Optional[Any] = None) -> Any:
         """Return the value of a decision, or the default where there is none."""

@@ -15,7 +15,7 @@ def percentiles(values: np.ndarray) -> str:
 def data_table(plan: Plan) -> Table:
     """Return a table with a row for each class and one for all."""
     fingerprint = plan.fingerprint
-    width, height = plan.value('input').size
+    width, height = plan.value('input_size')
     boxes = fingerprint.relative_boxes
     sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1) * width * height)
     pixels = np.sqrt((fingerprint.boxes[:, 2:] - fingerprint.boxes[:, :2]).prod(1))
@@ -45,7 +45,10 @@ def decision_table(plan: Plan) -> Table:
     table.add_column('value', overflow='fold', max_width=48)
     table.add_column('reason', overflow='fold')
     for decision in plan.decisions.values():
-        table.add_row(decision.name, decision.text, decision.reason)
+        value = decision.value
+        if isinstance(value, dict):
+            value = ', '.join(f'{key}={each}' for key, each in value.items())
+        table.add_row(decision.name, str(value), decision.reason)
     return table
 
 

@@ -1,6 +1,7 @@
-"""The rules: each decides one thing from a fingerprint, and gives its reason.
+"""The rules: each decides one thing from the fingerprint or a measurement, and gives its reason.
 
-A rule is a function of numbers alone, so that it can be read, tested and changed by itself.
+A rule is a function of numbers alone, so that it can be read, tested and changed by itself. Decisions are named after
+the variables of the config.
 """
 
 import math
@@ -14,21 +15,14 @@ from .fingerprint import Fingerprint
 from .planning_error import PlanningError
 from .timing import Timing
 
-MET = 0.9  # share of boxes that an anchor should meet at IoU 0.5
-# Side of a square of as many pixels, stride, and the cost of a training step in units of 320 px at stride 16.
-INPUTS = tuple(
-    sorted(
-        (
-            (side, stride, (side / 320) ** 2 * (1 if stride == 16 else 1.55))
-            for side in (320, 416, 512, 640)
-            for stride in (16, 8)
-        ),
-        key=lambda option: option[2],
-    )
-)
-SAMPLE = 4000  # boxes that recall is estimated on
-LR = 1e-3  # AdamW, 8 images
-RESERVE = 0.04  # share of the time that is kept for what was not measured
+SIDES = (320, 416, 512, 640)  # of a square of as many pixels as the input
+# A training step at stride 8 takes about 1.5 times as long as at stride 16.
+STRIDE_COST = {16: 1.0, 8: 1.5}
+MET = 0.9  # share of boxes that an anchor should meet at IoU 0.5, in the mean of the classes
+GAIN = 0.02  # by which a costlier input must raise it, if none reaches that share
+SAMPLE = 4000  # boxes that it is estimated on
+LR = 4e-3  # of AdamW for 4 images
+RESERVE = 0.04  # share of the time for what was not measured
 VAL_SHARE, MAX_VALIDATIONS = 0.1, 5
 
 
@@ -37,7 +31,7 @@ class Decision:
     """A decision of the plan.
 
     Attributes:
-        name (str): What is decided.
+        name (str): The variable of the config.
         value (object): The decision.
         reason (str): Why, with the number behind it.
     """
@@ -46,37 +40,18 @@ class Decision:
     value: Any
     reason: str
 
-    @property
-    def text(self) -> str:
-        """The value for people."""
-        if isinstance(self.value, dict):
-            return ', '.join(f'{key}={value}' for key, value in self.value.items())
-        return str(self.value)
 
+def input_size(image_sizes: np.ndarray, side: int) -> Tuple[int, int]:
+    """Return an input size in the aspect ratio of the images, or a square if their aspect ratios differ.
 
-@dataclass(frozen=True)
-class Input:
-    """What the network sees.
+    Args:
+        image_sizes (np.ndarray): Widths and heights, (M, 2).
+        side (int): The size has about ``side * side`` pixels.
 
-    Attributes:
-        size (tuple[int, int]): Width and height in pixels to which images are stretched.
-        stride (int): Of the map that has the anchors.
+    Returns:
+        tuple[int, int]: Width and height in pixels, multiples of 32.
     """
-
-    size: Tuple[int, int]
-    stride: int
-
-    def __str__(self) -> str:
-        return f'{self.size[0]}x{self.size[1]} px, stride {self.stride}'
-
-
-def input_size(fingerprint: Fingerprint, side: int) -> Tuple[int, int]:
-    """Return a size of about ``side * side`` pixels in the images' aspect ratio, in multiples of 32 px.
-
-    Images of many aspect ratios are stretched to a square.
-    """
-    aspects = fingerprint.image_sizes[:, 0] / fingerprint.image_sizes[:, 1]
-    low, middle, high = np.percentile(aspects, [10, 50, 90])
+    low, middle, high = np.percentile(image_sizes[:, 0] / image_sizes[:, 1], [10, 50, 90])
     if high / low > 1.25:
         return side, side
     aspect = float(np.clip(middle, 0.25, 4))
@@ -84,132 +59,141 @@ def input_size(fingerprint: Fingerprint, side: int) -> Tuple[int, int]:
     return width, height
 
 
-def missed_boxes(fingerprint: Fingerprint, size: Tuple[int, int], stride: int) -> float:
-    """Estimate the share of boxes that none of 25 fitted anchors meets at IoU 0.5 in images stretched to a size."""
-    boxes = fingerprint.relative_boxes
-    boxes = boxes[:: max(len(boxes) // SAMPLE, 1)] * np.tile(size, 2)
-    return float((best_ious(boxes, fit_anchors(boxes, 25, stride), stride) < 0.5).mean())
+def unmet_boxes(fingerprint: Fingerprint, size: Tuple[int, int], stride: int) -> float:
+    """Estimate the share of boxes that no anchor meets at IoU 0.5, with 25 anchors fitted to them.
+
+    Args:
+        fingerprint (Fingerprint): Of the data.
+        size (tuple[int, int]): Width and height in pixels to which images are stretched.
+        stride (int): Of the map that has the anchors.
+
+    Returns:
+        float: The mean of the classes' shares.
+    """
+    step = max(len(fingerprint.boxes) // SAMPLE, 1)
+    boxes = fingerprint.relative_boxes[::step] * np.tile(size, 2)
+    unmet = best_ious(boxes, fit_anchors(boxes, 25, stride), stride) < 0.5
+    labels = fingerprint.box_labels[::step]
+    return float(np.mean([unmet[labels == label].mean() for label in np.unique(labels)]))
 
 
-def choose_input(fingerprint: Fingerprint) -> Decision:
-    """Choose input size and stride: the cheapest with which anchors meet most boxes."""
-    best: Optional[Tuple[float, Input]] = None
-    for side, stride, _ in INPUTS:
-        size = input_size(fingerprint, side)
-        missed = missed_boxes(fingerprint, size, stride)
-        if best is None or missed < best[0] - 0.02:
-            best = missed, Input(size, stride)
-        if missed <= 1 - MET:
+def choose_input(
+    fingerprint: Fingerprint, size: Optional[Tuple[int, int]] = None, stride: Optional[int] = None
+) -> List[Decision]:
+    """Choose input size and stride: the cheapest with which anchors can meet most boxes of all classes.
+
+    Small objects thus get a finer stride, which costs half of what an input of twice the size does, or both.
+
+    Args:
+        fingerprint (Fingerprint): Of the data.
+        size (tuple[int, int], optional): The size, if it is given. Defaults to None.
+        stride (int, optional): The stride, if it is given. Defaults to None.
+
+    Returns:
+        list[Decision]: Input size and stride.
+    """
+    sizes = [size] if size else [input_size(fingerprint.image_sizes, side) for side in SIDES]
+    options = [(each, step) for each in sizes for step in ([stride] if stride else STRIDE_COST)]
+    options.sort(key=lambda option: option[0][0] * option[0][1] * STRIDE_COST.get(option[1], 1))
+    chosen, least = options[0], math.inf
+    for option in options:
+        unmet = unmet_boxes(fingerprint, *option)
+        if unmet < least - GAIN:
+            chosen, least = option, unmet
+        if least <= 1 - MET:
             break
-    missed, chosen = best
-    width, height = chosen.size
-    sizes = np.sqrt((fingerprint.relative_boxes[:, 2:] - fingerprint.relative_boxes[:, :2]).prod(1) * width * height)
-    low, middle, high = np.percentile(sizes, [5, 50, 95])
-    return Decision(
-        'input',
-        chosen,
-        f'boxes are {low:.0f}, {middle:.0f}, {high:.0f} px (5, 50, 95 %); anchors can meet {1 - missed:.0%} of them',
-    )
+    boxes = fingerprint.relative_boxes * np.tile(chosen[0], 2)
+    low, middle, high = np.percentile(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1)), [5, 50, 95])
+    return [
+        Decision('input_size', chosen[0], f'boxes are {low:.0f}, {middle:.0f} and {high:.0f} px (5, 50, 95 %) in it'),
+        Decision('stride', chosen[1], f'anchors can meet {1 - least:.0%} of the boxes, in the mean of the classes'),
+    ]
 
 
 def choose_flips(fingerprint: Fingerprint) -> Decision:
     """Choose the directions in which images are flipped: none where it would change a class."""
     if fingerprint.one_sided:
         names = ', '.join(map(repr, fingerprint.one_sided[:3]))
-        return Decision('flips', (), f'a mirror image would change the class {names}')
+        return Decision('flips', [], f'a mirror image would change the class {names}')
     if fingerprint.no_upside:
-        return Decision('flips', ('horizontal', 'vertical', 'diagonal'), 'objects look alike upside down')
-    return Decision('flips', ('horizontal',), 'objects have an upper side')
+        return Decision('flips', ['horizontal', 'vertical', 'diagonal'], 'objects look alike upside down')
+    return Decision('flips', ['horizontal'], 'objects have an upper side')
 
 
-def choose_colour(fingerprint: Fingerprint) -> Decision:
+def choose_distortion(fingerprint: Fingerprint) -> Decision:
     """Choose the photometric distortion: of brightness and contrast alone for grey images."""
     mild = dict(brightness_delta=32, contrast_range=(0.7, 1.3), saturation_range=(0.7, 1.3), hue_delta=9)
     if fingerprint.grey > 0.9:
         grey = dict(mild, saturation_range=(1, 1), hue_delta=0)
-        return Decision('colour', grey, f'{fingerprint.grey:.0%} of the images are grey')
-    return Decision('colour', mild, f'{1 - fingerprint.grey:.0%} of the images have colours; half of the usual range')
+        return Decision('distortion', grey, f'{fingerprint.grey:.0%} of the images are grey')
+    return Decision('distortion', mild, f'{1 - fingerprint.grey:.0%} of the images have colors')
 
 
-def choose_proposals(fingerprint: Fingerprint) -> Decision:
-    """Choose the number of proposals per image by the number of objects in crowded images."""
+def choose_nms_pre(fingerprint: Fingerprint) -> Decision:
+    """Choose the number of anchors that compete to be proposals: more where images are crowded."""
     most = int(np.percentile(fingerprint.boxes_per_image, 99))
-    return Decision('proposals', 500 if most > 30 else 300, f'99 % of the images have at most {most} boxes')
+    return Decision('nms_pre', 1000 if most <= 50 else 2000, f'99 % of the images have at most {most} boxes')
 
 
-def choose_detections(fingerprint: Fingerprint) -> Decision:
+def choose_max_per_img(fingerprint: Fingerprint) -> Decision:
     """Choose the largest number of detections of an image."""
     most = int(fingerprint.boxes_per_image.max())
-    return Decision('detections', 100 if most <= 50 else 300, f'an image has at most {most} boxes')
-
-
-def choose_nms(fingerprint: Fingerprint) -> Decision:
-    """Choose between soft-NMS, which keeps overlapping objects, and NMS."""
-    return Decision('nms', 'soft_nms', f'{fingerprint.crowded:.1%} of the boxes overlap another one by IoU 0.5')
+    return Decision('max_per_img', 100 if most <= 50 else 300, f'an image has at most {most} boxes')
 
 
 def choose_class_weight(fingerprint: Fingerprint) -> Decision:
-    """Choose the weights of the classes in the classification loss: more for rare ones."""
-    counts = np.array(fingerprint.class_counts, float)
+    """Choose the weights of the classes in the classification loss: up to 3 for rare ones, and 1 for the background."""
+    counts = np.maximum(fingerprint.class_counts, 1)
     share = counts / counts.sum()
     weights = np.clip(np.sqrt(0.5 / len(counts) / share), 1, 3).round(1)
     rarest = fingerprint.classes[int(counts.argmin())]
-    reason = f'the rarest class, {rarest!r}, has {share.min():.1%} of the boxes'
-    if (weights == 1).all():
-        return Decision('class_weight', None, reason)
-    return Decision('class_weight', [*weights.tolist(), 1.0], f'{reason}; the last weight is the background')
+    reason = f'{rarest!r}, the rarest class, has {share.min():.1%} of the boxes'
+    return Decision('class_weight', None if (weights == 1).all() else [*weights.tolist(), 1.0], reason)
 
 
-def choose_backbone(fingerprint: Fingerprint, name: Optional[str] = None) -> Decision:
-    """Choose the backbone."""
-    if name:
-        return Decision('backbone', name, 'as asked for')
-    return Decision('backbone', 'snet49', 'the cheapest; larger ones need hours')
+def choose_batch_size(fingerprint: Fingerprint) -> Decision:
+    """Choose the batch size: small, since the number of steps counts in a short training."""
+    steps = fingerprint.num_train / 4
+    return Decision('batch_size', 4, f'{steps:.0f} steps an epoch of {fingerprint.num_train} images')
 
 
-def choose_batch(fingerprint: Fingerprint) -> Decision:
-    """Choose the batch size: smaller where an epoch would have only a few steps."""
-    batch = 8 if fingerprint.num_train >= 64 else 4
+def choose_backbone(fingerprint: Fingerprint) -> Decision:
+    """Choose the backbone. Pretrained weights, once there are some, are chosen here as well."""
+    return Decision('backbone', 'snet49', 'the fastest; larger ones need hours')
+
+
+def choose_lr(batch_size: int) -> Decision:
+    """Choose AdamW's peak learning rate, proportional to the square root of the batch size."""
     return Decision(
-        'batch', batch, f'{fingerprint.num_train} images are {fingerprint.num_train / batch:.0f} steps an epoch'
+        'lr', round(LR * math.sqrt(batch_size / 4), 5), f'high, for a short training; {LR} for a batch of 4'
     )
 
 
-def choose_lr(batch: int) -> Decision:
-    """Choose AdamW's peak learning rate: proportional to the square root of the batch size."""
-    return Decision('lr', round(LR * (batch / 8) ** 0.5, 5), f"AdamW's, for a batch of {batch}")
-
-
-def choose_pos_iou_thr(fingerprint: Fingerprint) -> Decision:
-    """Choose the IoU from which an anchor is positive."""
-    return Decision('pos_iou_thr', 0.5, 'the paper has 0.7, which few anchors of one map reach')
-
-
-def choose_workers(image_seconds: float, step_seconds: float, batch: int, cores: int) -> Decision:
-    """Choose the number of data workers: as many as load a batch while the network takes a step.
+def choose_num_workers(image_seconds: float, step_seconds: float, batch_size: int, cores: int) -> Decision:
+    """Choose the number of data workers: as many as prepare a batch while the network takes a step.
 
     Args:
         image_seconds (float): Time of the pipeline for an image.
         step_seconds (float): Time of a training step.
-        batch (int): Images of a step.
-        cores (int): Processor cores, at most one worker for each.
+        batch_size (int): Images of a step.
+        cores (int): Processor cores; there is at most one worker for each.
+
+    Returns:
+        Decision: At least 1.
     """
-    needed = math.ceil(1.25 * image_seconds * batch / step_seconds)
-    return Decision(
-        'workers',
-        int(np.clip(needed, 1, max(cores, 1))),
-        f'the pipeline takes {image_seconds * 1e3:.0f} ms an image, a step {step_seconds * 1e3:.0f} ms; {cores} cores',
-    )
+    needed = math.ceil(1.25 * image_seconds * batch_size / step_seconds)
+    reason = f'the pipeline takes {image_seconds * 1e3:.0f} ms an image, a step {step_seconds * 1e3:.0f} ms'
+    return Decision('num_workers', int(np.clip(needed, 1, max(cores, 1))), f'{reason}; {cores} cores')
 
 
-def choose_iterations(num_train: int, minutes: float, timing: Timing, batch: int) -> List[Decision]:
+def choose_iterations(num_train: int, minutes: float, timing: Timing, batch_size: int) -> List[Decision]:
     """Choose the number of steps that fills the time, with a few validations in it.
 
     Args:
         num_train (int): Training images.
         minutes (float): The time.
         timing (Timing): What was measured.
-        batch (int): Images of a step.
+        batch_size (int): Images of a step.
 
     Returns:
         list[Decision]: Iterations, interval of validations, and iterations of warm-up.
@@ -220,54 +204,51 @@ def choose_iterations(num_train: int, minutes: float, timing: Timing, batch: int
     seconds = minutes * 60 * (1 - RESERVE) - timing.start
     validations = int(np.clip(VAL_SHARE * seconds / timing.val, 1, MAX_VALIDATIONS))
     steps = int((seconds - validations * timing.val) / timing.step)
-    epoch = num_train / batch
+    epoch = num_train / batch_size
     if steps < epoch:
         least = (epoch * timing.step + timing.val + timing.start) / 60 / (1 - RESERVE)
         raise PlanningError(
             f'{minutes:g} minutes are too short for one epoch of {num_train} images, which takes {least:.1f} minutes '
-            f'({timing.step:.2f} s a step of {batch} images); give at least --minutes {math.ceil(least)}'
+            f'({timing.step:.2f} s a step of {batch_size} images); give at least --minutes {math.ceil(least)}'
         )
-    interval = math.ceil(steps / validations)
     return [
         Decision(
-            'iterations',
+            'max_iters',
             steps,
             f'{steps / epoch:.1f} epochs in {minutes:g} minutes: {timing.step:.3f} s a step, {timing.start:.0f} s to '
             f'start, {timing.val:.0f} s a validation',
         ),
-        Decision('validations', interval, f'{validations} validations take {validations * timing.val:.0f} s'),
-        Decision('warmup', max(min(steps // 10, 500), 1), 'a tenth of the steps, at most 500'),
+        Decision(
+            'val_interval',
+            math.ceil(steps / validations),
+            f'{validations} validations take {validations * timing.val:.0f} s, at most {VAL_SHARE:.0%} of the time',
+        ),
+        Decision('warmup', max(steps // 10, 1), 'a tenth of the steps'),
     ]
 
 
-def apply_rules(fingerprint: Fingerprint, backbone: Optional[str] = None) -> List[Decision]:
-    """Apply the rules that need no measurement; what needs one gets a first value.
+RULES = (
+    choose_nms_pre,
+    choose_max_per_img,
+    choose_class_weight,
+    choose_flips,
+    choose_distortion,
+    choose_backbone,
+    choose_batch_size,
+)
+
+
+def apply_rules(
+    fingerprint: Fingerprint, size: Optional[Tuple[int, int]] = None, stride: Optional[int] = None
+) -> List[Decision]:
+    """Apply the rules that need no measurement.
 
     Args:
-        fingerprint (Fingerprint): Of the data set.
-        backbone (str, optional): The user's choice. Defaults to None.
+        fingerprint (Fingerprint): Of the data.
+        size (tuple[int, int], optional): The input size, if it is given. Defaults to None.
+        stride (int, optional): The stride, if it is given. Defaults to None.
 
     Returns:
         list[Decision]: The decisions.
     """
-    batch = choose_batch(fingerprint)
-    chosen = choose_input(fingerprint)
-    first = 'before measuring'
-    return [
-        chosen,
-        Decision('anchors', [(64, 64)], first),
-        choose_pos_iou_thr(fingerprint),
-        choose_proposals(fingerprint),
-        choose_detections(fingerprint),
-        choose_nms(fingerprint),
-        choose_class_weight(fingerprint),
-        choose_flips(fingerprint),
-        choose_colour(fingerprint),
-        choose_backbone(fingerprint, backbone),
-        batch,
-        Decision('workers', 1, first),
-        choose_lr(batch.value),
-        Decision('iterations', 1000, first),
-        Decision('validations', 1000, first),
-        Decision('warmup', 100, first),
-    ]
+    return [*choose_input(fingerprint, size, stride), *(rule(fingerprint) for rule in RULES)]

@@ -1,15 +1,12 @@
 """Times training and validation on this machine, with the config's own runner, pipeline and data workers."""
 
-import contextlib
-import io
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass
 from itertools import islice
-from typing import Iterator, List
+from typing import List
 
 import numpy as np
 import torch
@@ -17,6 +14,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from .quiet import quiet
 
 WARM_UP = 3  # steps, of which the first allocate memory
 MIN_STEPS = 8
@@ -59,14 +58,6 @@ class StepClock(Hook):
         steps = len(self.ends) - WARM_UP
         if steps >= MIN_STEPS and self.ends[-1] - self.ends[WARM_UP - 1] > self.seconds:
             runner.train_loop.stop_training = True
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what pycocotools prints and what mmengine warns of."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield
 
 
 def _import_seconds() -> float:

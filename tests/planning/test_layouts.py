@@ -22,7 +22,8 @@ def read(layout: Layout, part: Part, directory: Path) -> List[AnnotatedImage]:
         path = directory / 'imported.json'
         path.write_text(json.dumps(contents['train' if part == layout.train else 'val']))
         layout, part = Layout('coco', layout.root, Part(path, layout.root)), Part(path, layout.root)
-    return read_annotated_images(dataset_cfg(layout, part, CLASSES))
+    images, _ = read_annotated_images(dataset_cfg(layout, part, CLASSES), training=True)
+    return images
 
 
 @pytest.mark.parametrize('name', LAYOUTS)

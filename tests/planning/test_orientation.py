@@ -8,7 +8,8 @@ from mmthunder.planning.orientation import asymmetry, has_no_upside, one_sided_c
 
 
 @pytest.mark.parametrize(
-    'name', ['turn left', 'arrow_right', 'LeftHand', '7', 'B', 'digit', 'text-line', 'counterclockwise', 'license_letters']
+    'name',
+    ['turn left', 'arrow_right', 'LeftHand', '7', 'B', 'digit', 'text-line', 'counterclockwise', 'license_letters'],
 )
 def test_one_sided(name):
     assert one_sided_classes(('cat', name)) == (name,)

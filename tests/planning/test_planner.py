@@ -8,7 +8,9 @@ from typing import Callable
 import cv2
 import numpy as np
 import pytest
+import torch
 from layout_data import LAYOUTS, coco, draw, save, write_json
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
@@ -28,8 +30,6 @@ def output(tmp_path: Path) -> Path:
 
 
 def dataset_images(cfg: Config, split: str) -> list:
-    from mmdet.registry import DATASETS
-
     dataset = DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, pipeline=[]))
     return sorted(Path(dataset.get_data_info(index)['img_path']).stem for index in range(len(dataset)))
 
@@ -40,7 +40,7 @@ def test_config_of_every_layout(name, write, output, measured, photos):
     plan = plan_config(write(name), output, minutes=3, seed=5)
     text = output.read_text()
     assert len(text.splitlines()) <= 80 and max(map(len, text.splitlines())) <= 200
-    assert all(decision.reason in text for decision in plan.decisions.values() if decision.name in ('input', 'lr'))
+    assert all(decision.reason in text for decision in plan.decisions.values() if decision.name in ('input_size', 'lr'))
     cfg = Config.fromfile(output)
     assert cfg.metainfo.classes == ('cat', 'dog') and cfg.model.roi_head.bbox_head.num_classes == 2
     assert cfg.randomness.seed == 5
@@ -83,7 +83,7 @@ def test_damaged_images(write, output, measured):
     (root / 'val2017/val00.jpg').unlink()
     plan = plan_config(root, output)
     notes = '\n'.join(plan.notes)
-    assert 'train01.jpg: not a readable image' in notes and 'val00.jpg: no such file' in notes
+    assert 'train01.jpg: an empty file' in notes and 'val00.jpg: No such file' in notes
     cfg = Config.fromfile(output)
     assert len(dataset_images(cfg, 'train')) == 9 and len(dataset_images(cfg, 'val')) == 3
     assert len(json.loads(Path(cfg.val_evaluator.ann_file).read_text())['images']) == 3
@@ -94,6 +94,15 @@ def test_near_copies_in_both_splits(write, output, measured):
     cv2.imwrite(str(root / 'val2017/val01.jpg'), cv2.imread(str(root / 'train2017/train04.jpg')))
     (note,) = [note for note in plan_config(root, output).notes if 'near-copies' in note]
     assert 'train04.jpg' in note and 'val01.jpg' in note
+
+
+def test_image_that_is_cut_off(write, output, measured):
+    """It is used as far as it goes, and named."""
+    root = write('coco_own')
+    path = root / 'train2017/train04.jpg'
+    path.write_bytes(path.read_bytes()[:-30])
+    (note,) = [note for note in plan_config(root, output).notes if 'train04' in note]
+    assert 'cut off' in note and len(dataset_images(Config.fromfile(output), 'train')) == 10
 
 
 def test_image_of_another_size(write, output, measured):
@@ -144,6 +153,58 @@ def test_annotations_that_teach_nothing(change, message, write, output, measured
         plan_config(root, output)
     assert '\n' not in str(error.value) and 'instances_train2017.json' in str(error.value)
     assert not output.exists()
+
+
+def test_incomplete_annotations(write, output, measured):
+    """What exports lack is added in a copy: areas, crowd flags, and names of which there are two."""
+    root = write('coco_export')
+    path = root / 'train/_annotations.coco.json'
+    before = json.loads(path.read_text())
+
+    def strip(content: dict) -> None:
+        content['categories'][0]['name'] = 'dog'
+        for entry in content['annotations']:
+            del entry['area'], entry['iscrowd']
+
+    change_json(path, strip)
+    changed = path.read_text()
+    plan = plan_config(root, output)
+    assert plan.classes == ('cat', 'dog') and path.read_text() == changed
+    written = json.loads((plan.directory / 'train.json').read_text())
+    assert written['annotations'] == before['annotations']
+    assert sum('in the copy' in note for note in plan.notes) == 3
+
+
+def test_damaged_annotations(write, output, measured):
+    root = write('coco_own')
+    path = root / 'annotations/instances_train2017.json'
+    change_json(path, lambda content: content['annotations'][3].update(bbox=[0, 0, -5, 3]))
+    with pytest.raises(PlanningError, match=r'instances_train2017.json: annotations\[3\].*bbox'):
+        plan_config(root, output)
+
+
+def test_given_decisions(write, output, measured):
+    given = dict(stride=8, lr=0.001, flips=[], anchors=[(30, 30)], max_iters=7, backbone='snet146')
+    plan = plan_config(write('coco_own'), output, decisions=given)
+    cfg = Config.fromfile(output)
+    assert {name: plan.value(name) for name in given} == given
+    assert cfg.optim_wrapper.optimizer.lr == 0.001 and cfg.train_cfg.max_iters == 7
+    assert cfg.model.rpn_head.anchor_generator.base_sizes == [[(30, 30)]]
+    assert cfg.model.backbone.arch == '146' and cfg.model.neck.in_channels == [132, 528]
+    assert not any(step.type == 'RandomFlip' for step in cfg.train_pipeline)
+    assert 'the rule says' in plan.decisions['lr'].reason
+    for wrong in (dict(learning_rate=1), dict(backbone='resnet')):
+        with pytest.raises(PlanningError, match='there is no decision|backbone'):
+            plan_config(write('coco_own'), output, decisions=wrong)
+
+
+@pytest.mark.parametrize('backbone', ['snet49', 'snet146', 'snet535'])
+@pytest.mark.parametrize('stride', [8, 16])
+def test_channels_fit(backbone, stride, write, output, measured):
+    """The planned model is built as it is, and gives a map of that stride."""
+    plan_config(write('coco_own'), output, decisions=dict(backbone=backbone, stride=stride))
+    model = MODELS.build(Config.fromfile(output).model).eval()
+    assert model.extract_feat(torch.zeros(1, 3, 64, 96))[0].shape[2:] == (64 // stride, 96 // stride)
 
 
 def test_wrong_directory_of_images(write, output, measured, tmp_path):
