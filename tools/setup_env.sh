@@ -145,8 +145,8 @@ install_all() {
   # shellcheck disable=SC2046
   step "installing mmengine, mmdet, mmpretrain and development tools (about 1 minute)" \
     pip_install $(packages '(onedl-)?mm(engine|det|pretrain)') -r requirements/dev.txt
-  step "installing mmthunder from this directory, with what exports and runs models (about 2 minutes)" \
-    pip_install --no-build-isolation -e '.[export,onnxruntime,openvino,ncnn]'
+  step "installing mmthunder from this directory, with what plans, exports and runs models (about 2 minutes)" \
+    pip_install --no-build-isolation -e '.[planning,export,onnxruntime,openvino,ncnn]'
   "$VENV/bin/python" -c 'import cv2' 2>/dev/null ||
     step "replacing OpenCV by its headless build (this machine has no libGL)" install_headless_opencv
   "$VENV/bin/python" -c 'import mmcv.ops' 2>/dev/null || install_mmcv

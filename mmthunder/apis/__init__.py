@@ -1,4 +1,6 @@
-"""Detectors of mmdet for programs: loading them, detecting in images and comparing what is found."""
+"""For programs: planning a config for a dataset, loading detectors, detecting in images, comparing what is found."""
+
+from mmthunder.planning import Parts, Plan, PlanningError, plan_config
 
 from .agreement import Agreement
 from .image_pipeline import ImagePipeline, find_datasets
@@ -10,12 +12,16 @@ __all__ = [
     'Agreement',
     'ImagePipeline',
     'Outcomes',
+    'Parts',
+    'Plan',
+    'PlanningError',
     'detect',
     'find_datasets',
     'find_outcomes',
     'load_detector',
     'load_sample_images',
     'nms_type',
+    'plan_config',
     'set_score_thr',
     'use_greedy_nms',
 ]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
 import cv2
-import imagehash
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -15,6 +14,7 @@ from mmthunder.datasets.image_files import CUT_OFF, check_image
 from mmthunder.datasets.transforms.loading import LoadTruncatedImageFromFile
 
 from .annotated_images import AnnotatedImage
+from .require import require
 
 HASH_SIZE = 16  # 16 x 16 = 256 bits
 HASHED_PX = 64  # imagehash shrinks images to 4 * HASH_SIZE, slowly
@@ -48,6 +48,11 @@ class Look:
 
 def _shrink(image: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _perceptual_hash(grey: np.ndarray) -> np.ndarray:
+    phash = require('imagehash', 'near-copies of images').phash
+    return phash(Image.fromarray(_shrink(grey, HASHED_PX)), HASH_SIZE).hash.ravel()
 
 
 def look_at(image: AnnotatedImage) -> Look:
@@ -84,7 +89,7 @@ def look_at(image: AnnotatedImage) -> Look:
         cut_off=state.problem == CUT_OFF,
         size=(width, height),
         grey=bool((np.ptp(few, axis=2) <= 2).all()),
-        hash=imagehash.phash(Image.fromarray(_shrink(grey, HASHED_PX)), HASH_SIZE).hash.ravel(),
+        hash=_perceptual_hash(grey),
         patches=np.array(patches, np.float32).reshape(-1, PATCH_PX, PATCH_PX),
         patch_labels=tuple(labels),
     )

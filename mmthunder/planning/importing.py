@@ -7,6 +7,7 @@ polygon in memory and refuse a data set for one damaged image.
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -15,8 +16,13 @@ from tqdm import tqdm
 
 from .layouts import Layout, Part
 from .planning_error import PlanningError
+from .require import require
 
 ORIENTATION = 0x0112  # EXIF tag; values of 5 to 8 turn the image by 90 degrees
+
+
+def _supervision(data_format: str) -> ModuleType:
+    return require(f'supervision.dataset.formats.{data_format}', f'annotations of the format {data_format}')
 
 
 def _size(image: Path) -> Optional[Tuple[int, int]]:
@@ -30,10 +36,8 @@ def _size(image: Path) -> Optional[Tuple[int, int]]:
 
 
 def _read_yolo(path: Path, size: Tuple[int, int], classes: List[str]) -> Tuple[np.ndarray, np.ndarray]:
-    from supervision.dataset.formats.yolo import yolo_annotations_to_detections
-
     lines = [line for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-    detections = yolo_annotations_to_detections(lines, size, with_masks=False)
+    detections = _supervision('yolo').yolo_annotations_to_detections(lines, size, with_masks=False)
     labels = np.asarray(detections.class_id if len(lines) else [], int)
     wrong = labels[(labels < 0) | (labels >= len(classes))]
     if len(wrong):
@@ -42,13 +46,11 @@ def _read_yolo(path: Path, size: Tuple[int, int], classes: List[str]) -> Tuple[n
 
 
 def _read_xml(path: Path, size: Tuple[int, int], classes: List[str]) -> Tuple[np.ndarray, np.ndarray]:
-    from supervision.dataset.formats.pascal_voc import detections_from_xml_obj
-
     root = ElementTree.parse(path).getroot()
     for element in root.findall('object'):
         for polygon in element.findall('polygon'):  # boxes are all that is needed
             element.remove(polygon)
-    detections, names = detections_from_xml_obj(root, classes, size)
+    detections, names = _supervision('pascal_voc').detections_from_xml_obj(root, classes, size)
     classes[:] = names
     return detections.xyxy, np.asarray(detections.class_id, int)
 
@@ -68,12 +70,6 @@ def import_coco(layout: Layout) -> Tuple[Dict[str, Dict[str, Any]], List[str]]:
     Raises:
         PlanningError: If supervision is not installed, or an annotation file is wrong.
     """
-    try:
-        import supervision  # noqa: F401
-    except ImportError:
-        raise PlanningError(
-            f"{layout.root}: annotations of the format {layout.format} need supervision; pip install 'mmthunder[data]'"
-        ) from None
     read = dict(yolo=_read_yolo, xml=_read_xml)[layout.format]
     classes = list(layout.classes)
     damaged: List[str] = []

@@ -72,11 +72,12 @@ def plan_config(
     plan = Plan(prepared.layout, prepared.classes, prepared.fingerprint, minutes, output, seed, prepared.notes, given)
     plan.decide(*apply_rules(plan.fingerprint, given.get('input_size'), given.get('stride')))
     plan.decide(choose_lr(plan.value('batch_size')))
+    known = [*plan.decisions, *DRAFT]
+    for name in given:
+        if name not in known:
+            raise PlanningError(f'there is no decision {name!r}; there are {", ".join(known)}')
     sample = _fit_anchors(plan)
     _fill_time(plan, sample)
-    unknown = [name for name in given if name not in plan.decisions]
-    if unknown:
-        raise PlanningError(f'there is no decision {unknown[0]!r}; there are {", ".join(plan.decisions)}')
     plan.directory.mkdir(parents=True, exist_ok=True)
     draw_samples(sample, plan.classes, plan.directory / 'samples.jpg')
     draw_anchors(sample.boxes, plan, plan.directory / 'anchors.png')
@@ -124,4 +125,5 @@ def _fill_time(plan: Plan, sample: PipelineSample) -> None:
         with _draft(plan) as cfg:
             timing = time_training(cfg, seconds=float(np.clip(plan.minutes * 2, 2, 20)))
         plan.decide(choose_num_workers(sample.seconds, timing.step, batch_size, cores))
-    plan.decide(*choose_iterations(plan.fingerprint.num_train, plan.minutes, timing, batch_size))
+    given = plan.given.get('max_iters')
+    plan.decide(*choose_iterations(plan.fingerprint.num_train, plan.minutes, timing, batch_size, given))

@@ -148,7 +148,7 @@ def choose_class_weight(fingerprint: Fingerprint) -> Decision:
     weights = np.clip(np.sqrt(0.5 / len(counts) / share), 1, 3).round(1)
     rarest = fingerprint.classes[int(counts.argmin())]
     reason = f'{rarest!r}, the rarest class, has {share.min():.1%} of the boxes'
-    return Decision('class_weight', None if (weights == 1).all() else [*weights.tolist(), 1.0], reason)
+    return Decision('class_weight', None if weights.max() < 1.5 else [*weights.tolist(), 1.0], reason)
 
 
 def choose_batch_size(fingerprint: Fingerprint) -> Decision:
@@ -186,7 +186,9 @@ def choose_num_workers(image_seconds: float, step_seconds: float, batch_size: in
     return Decision('num_workers', int(np.clip(needed, 1, max(cores, 1))), f'{reason}; {cores} cores')
 
 
-def choose_iterations(num_train: int, minutes: float, timing: Timing, batch_size: int) -> List[Decision]:
+def choose_iterations(
+    num_train: int, minutes: float, timing: Timing, batch_size: int, max_iters: Optional[int] = None
+) -> List[Decision]:
     """Choose the number of steps that fills the time, with a few validations in it.
 
     Args:
@@ -194,6 +196,7 @@ def choose_iterations(num_train: int, minutes: float, timing: Timing, batch_size
         minutes (float): The time.
         timing (Timing): What was measured.
         batch_size (int): Images of a step.
+        max_iters (int, optional): The number of steps, if it is given. Defaults to None.
 
     Returns:
         list[Decision]: Iterations, interval of validations, and iterations of warm-up.
@@ -203,9 +206,9 @@ def choose_iterations(num_train: int, minutes: float, timing: Timing, batch_size
     """
     seconds = minutes * 60 * (1 - RESERVE) - timing.start
     validations = int(np.clip(VAL_SHARE * seconds / timing.val, 1, MAX_VALIDATIONS))
-    steps = int((seconds - validations * timing.val) / timing.step)
-    epoch = num_train / batch_size
-    if steps < epoch:
+    fill = int((seconds - validations * timing.val) / timing.step)
+    steps, epoch = max_iters or fill, num_train / batch_size
+    if fill < epoch and not max_iters:
         least = (epoch * timing.step + timing.val + timing.start) / 60 / (1 - RESERVE)
         raise PlanningError(
             f'{minutes:g} minutes are too short for one epoch of {num_train} images, which takes {least:.1f} minutes '
@@ -214,8 +217,8 @@ def choose_iterations(num_train: int, minutes: float, timing: Timing, batch_size
     return [
         Decision(
             'max_iters',
-            steps,
-            f'{steps / epoch:.1f} epochs in {minutes:g} minutes: {timing.step:.3f} s a step, {timing.start:.0f} s to '
+            fill,
+            f'{fill / epoch:.1f} epochs in {minutes:g} minutes: {timing.step:.3f} s a step, {timing.start:.0f} s to '
             f'start, {timing.val:.0f} s a validation',
         ),
         Decision(

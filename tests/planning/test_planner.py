@@ -189,6 +189,7 @@ def test_given_decisions(write, output, measured):
     cfg = Config.fromfile(output)
     assert {name: plan.value(name) for name in given} == given
     assert cfg.optim_wrapper.optimizer.lr == 0.001 and cfg.train_cfg.max_iters == 7
+    assert cfg.warmup < cfg.val_interval <= 7  # which follow
     assert cfg.model.rpn_head.anchor_generator.base_sizes == [[(30, 30)]]
     assert cfg.model.backbone.arch == '146' and cfg.model.neck.in_channels == [132, 528]
     assert not any(step.type == 'RandomFlip' for step in cfg.train_pipeline)
@@ -242,10 +243,10 @@ def test_near_copies_alone(output, measured, tmp_path):
 
 def test_trains(write, output, tmp_path):
     """With real measurements; then some steps and a validation."""
-    plan = plan_config(write('coco_own'), output, minutes=5)
+    plan = plan_config(write('coco_own'), output, minutes=3)
     cfg = Config.fromfile(output)
     steps = cfg.train_cfg.max_iters
-    assert plan.value('iterations') == steps and steps * 4 > 10
+    assert plan.value('max_iters') == steps and steps * 4 > 10
     cfg.work_dir = str(tmp_path / 'work')
     cfg.log_level = 'ERROR'
     cfg.merge_from_dict({'train_cfg.max_iters': 3, 'train_cfg.val_interval': 3, 'param_scheduler': []})
