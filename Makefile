@@ -1,8 +1,8 @@
 # make train: environment, data, training, test and pictures.   make test: environment and tests.
 # make test-all: with the slow tests. make test-older, test-onedl, test-py312: the same with other versions, in an
 # environment of their own.
-CONFIG := configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py
-WORK_DIR := work_dirs/thundernet_snet49_1xb8-5e_shapes
+CONFIG := configs/thundernet/snet49_shapes.py
+WORK_DIR := work_dirs/snet49_shapes
 PICTURES := pictures
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -48,6 +48,10 @@ def compare_with_annotations(
     """
     missing = [name for name in classes if name not in counts]
     others = {name: count for name, count in counts.items() if name not in classes}
+    if missing and others and section == 'objects' and not training:  # VOC files do not list their categories
+        return None, (
+            f'{path}: has no objects of the classes {missing}, but some of {list(others)}, which metainfo does not list'
+        )
     if missing and others:
         if training:
             advice = (

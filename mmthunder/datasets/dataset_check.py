@@ -146,7 +146,8 @@ def _check_coco(report: DatasetReport, dataset: CocoDataset, training: bool) -> 
     if not error and training and report.labels != tuple(report.classes):
         error = (
             f'{path}: metainfo lists the classes {tuple(report.classes)}, but mmdet numbers the labels in the order '
-            f'of the categories; set metainfo=dict(classes={report.labels}) of the datasets of {LOADERS}'
+            f'of the categories; set metainfo=dict(classes={report.labels}) of the datasets of {LOADERS}; or, if these '
+            'have training files in different orders, list the categories of the files in the order of metainfo'
         )
     report.errors.extend(filter(None, [error]))
     report.warnings.extend(filter(None, [warning]))
@@ -234,5 +235,6 @@ def check_dataset(cfg: dict, training: bool = True, key: str = 'dataset') -> Dat
     if error:
         report.errors.append(f'{key}: {error}')
         return report
+    report.classes = report.labels = tuple(classes)
     check(report, dataset, training)
     return report

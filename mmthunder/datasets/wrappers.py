@@ -15,10 +15,12 @@ def base_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
     Yields:
         BaseDataset: Each dataset, in the order of :func:`base_dataset_cfgs`.
     """
-    inner = getattr(dataset, 'datasets', None) or ([dataset.dataset] if hasattr(dataset, 'dataset') else [])
+    inner = getattr(dataset, 'datasets', None)
+    for name in ('dataset', '_dataset'):  # the latter of mmengine's wrapper for num_batch_per_epoch
+        inner = inner or [getattr(dataset, name)] if hasattr(dataset, name) else inner
     if not inner:
         yield dataset
-    for child in inner:
+    for child in inner or ():
         yield from base_datasets(child)
 
 

@@ -160,3 +160,14 @@ def test_objects_of_other_classes_are_reported(voc):
     assert sum(len(info['instances']) for info in map(dataset.get_data_info, range(3))) == 2
     (warning,) = check(voc).warnings
     assert warning.startswith(f'{voc}/list.txt: objects that are not used, ') and warning.endswith(": 2 'Cat', 1 'cow'")
+
+
+def test_classes_without_objects(voc):
+    """A misspelt class cannot be trained on; a test set may lack a rare one."""
+    cfg = dict(cfg_of(voc), metainfo=dict(classes=('rare', 'cat')))
+    assert check_dataset(cfg).errors == check_dataset(cfg).warnings == []
+    (voc / 'Annotations/a.xml').write_text(f'<annotation>{CAT}{CAT.replace("cat", "cow")}</annotation>')
+    (error,) = check_dataset(cfg).errors
+    assert "the classes ['rare'] of metainfo are not among the objects, which have ['cow']" in error
+    report = check_dataset(cfg, training=False)
+    assert report.errors == [] and "no objects of the classes ['rare'], but some of ['cow']" in report.warnings[0]

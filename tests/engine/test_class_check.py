@@ -310,8 +310,8 @@ def test_heads_of_mmdet():
     loss = dict(type='CrossEntropyLoss', class_weight=[1.0, 1.0, 1.0])
     box_head = BBoxHead(num_classes=2, loss_cls=loss)
     rpn = RPNHead(8, loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, class_weight=[2.0]))
-    model = nn.ModuleDict(dict(rpn_head=rpn, box_head=box_head))
+    model = nn.ModuleDict(dict(bbox_head=rpn, head=box_head))  # the first name as in a detector that is an RPN alone
     assert list(find_model_errors(model, ('a', 'b'), 'train_dataloader')) == []
     rpn.loss_cls.class_weight = [1.0, 2.0]
     (error,) = find_model_errors(model, ('a', 'b'), 'train_dataloader')
-    assert error.startswith('model.rpn_head.loss_cls.class_weight has 2 values; expected 1')
+    assert error.startswith('model.bbox_head.loss_cls.class_weight has 2 values; expected 1')

@@ -285,3 +285,11 @@ def test_other_data_loaders(cfg, build, root):
     runner = build()
     loader = dict(cfg.train_dataloader, batch_size=1)
     assert len(runner.build_dataloader(loader).dataset) == 8
+
+
+def test_batches_per_epoch(cfg, build, root):
+    """mmengine puts the dataset into a wrapper of its own for this."""
+    (root / 'train/000005.jpg').write_bytes(b'')
+    cfg.train_dataloader.num_batch_per_epoch = 2
+    loop = build().build_train_loop(cfg.train_cfg)
+    assert len(loop.dataloader) == 2 and len(paths(loop.dataloader.dataset)) == 7

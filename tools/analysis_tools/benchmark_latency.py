@@ -1,6 +1,6 @@
 """Time detectors on the CPU beside others, in one run.
 
-    python tools/analysis_tools/benchmark_latency.py configs/thundernet/thundernet_snet49_4xb16-375k_coco.py \
+    python tools/analysis_tools/benchmark_latency.py configs/thundernet/snet49_coco.py \
         --threads 1 \
         --backends eager onnxruntime openvino
 

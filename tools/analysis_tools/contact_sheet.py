@@ -1,10 +1,10 @@
 r"""Arranges pictures of equal size in a grid, for example the detections that ``mim test --show-dir`` draws.
 
-    mim test mmdet configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py \
-        --checkpoint work_dirs/thundernet_snet49_1xb8-5e_shapes/epoch_5.pth \
-        --work-dir work_dirs/thundernet_snet49_1xb8-5e_shapes/test --show-dir pictures
+    mim test mmdet configs/thundernet/snet49_shapes.py \
+        --checkpoint work_dirs/snet49_shapes/epoch_5.pth \
+        --work-dir work_dirs/snet49_shapes/test --show-dir pictures
     python tools/analysis_tools/contact_sheet.py \
-        work_dirs/thundernet_snet49_1xb8-5e_shapes/test/*/pictures/00000[0-7].jpg \
+        work_dirs/snet49_shapes/test/*/pictures/00000[0-7].jpg \
         --columns 2 --quality 65 --out docs/shapes_detections.jpg
 
 ``--show-dir`` draws the ground truth on the left of each picture and the detections on the right.

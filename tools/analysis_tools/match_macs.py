@@ -1,7 +1,7 @@
 """Find the backbone width at which a config costs as many multiply-adds as another.
 
     python tools/analysis_tools/match_macs.py configs/thundernet/ablations/thundernet_snet146-dw3_4xb16-375k_coco.py \
-        --like configs/thundernet/thundernet_snet146_4xb16-375k_coco.py
+        --like configs/thundernet/snet146_coco.py
 
 The backbones are counted as classifiers of 1000 classes at 224 px. Backbones with a ``widen_factor`` are
 searched in steps of 0.01. For all others, stage_channels are searched in SNet's proportion, 1 : 2 : 4: every

@@ -1,8 +1,8 @@
 r"""Draws what the modules of a ThunderNet do with an image, as one picture.
 
     python tools/analysis_tools/visualize_modules.py data/shapes/val/000008.jpg \
-        configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py \
-        work_dirs/thundernet_snet49_1xb8-5e_shapes/epoch_5.pth --out docs/modules_shapes.jpg
+        configs/thundernet/snet49_shapes.py \
+        work_dirs/snet49_shapes/epoch_5.pth --out docs/modules_shapes.jpg
 
 Above the image, the best proposals and the detections; below the CEM map before SAM, SAM's attention and the map after
 SAM, with the detections outlined in white. Without SAM there is only the CEM map. Each cell of 16 px has many channels:

@@ -5,7 +5,7 @@ without objects become the class `background`. The layout is ImageNet's (`train/
 `val/CLASS/*.jpg`), so that a backbone can be pretrained on the data set that its detector is for. The
 data sets and splits are those of a detector's config.
 
-    python tools/misc/make_crops.py configs/thundernet/thundernet_snet49_1xb8-80e_bccd.py --out data/bccd_crops
+    python tools/misc/make_crops.py configs/thundernet/snet49_bccd.py --out data/bccd_crops
 """
 
 import argparse

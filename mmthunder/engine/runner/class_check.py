@@ -75,8 +75,9 @@ def find_model_errors(model: nn.Module, classes: Sequence[str], key: str) -> Ite
     for name, module in model.named_modules(prefix='model'):
         num_classes = getattr(module, 'num_classes', None)
         if type(num_classes) is int and not isinstance(module, (VGG, FusedSemanticHead)):
-            # An RPN has one class of its own, as mmdet's NumClassCheckHook knows.
-            if num_classes != len(classes) and not name.endswith('rpn_head'):
+            # An RPN has one class of its own, whatever its name in the model.
+            is_rpn = name.endswith('rpn_head') or 'RPN' in type(module).__name__
+            if num_classes != len(classes) and not is_rpn:
                 yield (
                     f'{name}.num_classes is {num_classes}, but {key} has {len(classes)} classes, {tuple(classes)}; '
                     f'set num_classes={len(classes)} for a model that is trained with these, or let '
