@@ -20,6 +20,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 from PIL import Image
 
+from mmthunder.datasets.transforms import LoadTruncatedImageFromFile
 from mmthunder.runtime import preprocessing
 
 # Steps that leave the image as it is.
@@ -52,7 +53,8 @@ def find_datasets(cfg: Config, *splits: str) -> List[ConfigDict]:
 
 
 def _name(step: Any) -> str:
-    return type(step).__name__
+    """Return the type of a step as the config has it."""
+    return 'LoadImageFromFile' if type(step) is LoadTruncatedImageFromFile else type(step).__name__
 
 
 def _pair(value: Any) -> Optional[Tuple]:
@@ -66,6 +68,35 @@ def _pad_values(pad_val: Union[dict, int, float], channels: int) -> Tuple[float,
         return tuple(value)
     rest = value if isinstance(value, int) else 0
     return (value, *[rest] * (channels - 1))
+
+
+def read_image(loader: BaseTransform, path: Union[str, Path]) -> np.ndarray:
+    """Read an image with the first transform of a pipeline.
+
+    Args:
+        loader (BaseTransform): The transform.
+        path (str or Path): The file.
+
+    Returns:
+        np.ndarray: The image, by default BGR, uint8, (H, W, 3).
+
+    Raises:
+        ValueError: If the file is not an image, or the transform loads none.
+        OSError: If the file cannot be opened.
+    """
+    try:
+        results = loader(dict(img_path=str(path), img_id=0))
+    except UNREADABLE:
+        results = None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        results = None  # Pillow's, for a damaged file
+    if results is None:
+        raise ValueError(f'{path}: not a readable image')
+    if 'img' not in results:
+        raise ValueError(f'{path}: not loaded by {_name(loader)}, which the pipeline begins with')
+    return results['img']
 
 
 class ImagePipeline:
@@ -90,6 +121,8 @@ class ImagePipeline:
         if not steps:
             raise ValueError(f'{self._file}: the test pipeline is empty; it needs LoadImageFromFile and more')
         self.loader, *self.steps = steps
+        if type(self.loader) is LoadImageFromFile:  # as in tests by ThunderRunner
+            self.loader = LoadTruncatedImageFromFile.like(self.loader)
         if shape is not None:
             self.steps = self._with_shape(shape)
 
@@ -138,19 +171,7 @@ class ImagePipeline:
             ValueError: If the file is not an image.
             OSError: If it cannot be opened.
         """
-        try:
-            results = self.loader(dict(img_path=str(path), img_id=0))
-        except UNREADABLE:
-            results = None
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            results = None  # Pillow's, for a damaged file
-        if results is None:
-            raise ValueError(f'{path}: not a readable image')
-        if 'img' not in results:
-            raise ValueError(f'{self._file}: the test pipeline begins with {_name(self.loader)}, which loads no image')
-        return results['img']
+        return read_image(self.loader, path)
 
     def __call__(self, image: np.ndarray) -> dict:
         """Make the detector's input of one image.
@@ -210,7 +231,7 @@ class ImagePipeline:
 
     def _describe_loader(self) -> preprocessing.LoadImageFromFile:
         loader = self.loader
-        if type(loader) is not LoadImageFromFile:
+        if type(loader) is not LoadTruncatedImageFromFile:
             self._refuse(loader, '', 'LoadImageFromFile')
         if loader.color_type not in preprocessing.COLOR_TYPES:
             like = 'color_ignore_orientation or grayscale_ignore_orientation, which read images of 8 bits alike'

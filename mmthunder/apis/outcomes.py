@@ -113,10 +113,13 @@ def _proposals(detector: TwoStageDetector, feats: Tuple[Tensor, ...], metas: lis
         everything = torch.ones_like(chosen[chosen])
         certain, possible = keep_highest(scores, everything, everything, nms_pre)
         possible &= large[chosen]
-        if possible.sum() > MAX_CANDIDATES:
-            return None
         boxes, scores, certain = boxes[possible], scores[possible], certain[possible]
-        levels.append((boxes, scores, *nms_outcomes(boxes, scores, certain, cfg.nms.iou_threshold)))
+        ranked = scores.sort(descending=True, stable=True)[1][:MAX_CANDIDATES]
+        boxes, scores, certain, left_out = boxes[ranked], scores[ranked], certain[ranked], len(scores) - len(ranked)
+        kept, may_be_kept = nms_outcomes(boxes, scores, certain, cfg.nms.iou_threshold)
+        if left_out and (kept & (scores > scores[-1] * (1 + SCORE_TOLERANCE))).sum() < cfg.max_per_img:
+            return None  # those left out may be proposals
+        levels.append((boxes, scores, kept, may_be_kept))
     boxes, scores, certain, possible = map(torch.cat, zip(*levels))
     certain, possible = keep_highest(scores, certain, possible, cfg.max_per_img)
     return boxes[possible], certain[possible]

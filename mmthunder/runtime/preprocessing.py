@@ -1,5 +1,6 @@
 """What is done to an image before the graph: the steps of the config's test pipeline, under mmdet's names."""
 
+import io
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
@@ -32,11 +33,11 @@ COLOR_TYPES = {
 DECODERS = ('cv2', 'pillow')
 
 
-def _decode_pillow(path: Path, color_type: str) -> np.ndarray:
+def _decode_pillow(content: bytes, color_type: str) -> np.ndarray:
     """Decode with Pillow as mmcv does: grey images with an alpha channel lie on mmcv's background colour."""
     from PIL import Image, ImageOps
 
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(content)) as image:
         if not color_type.endswith('ignore_orientation'):
             image = ImageOps.exif_transpose(image)
         if image.mode == 'LA':
@@ -91,21 +92,31 @@ class LoadImageFromFile(NamedTuple):
 
         Returns:
             np.ndarray, optional: Uint8, BGR (H, W, 3) or grey (H, W); None if the file cannot be read, whatever the
-            reason.
+            reason. What is missing of a JPEG file that is cut off is grey, as in tests with the config.
 
         Raises:
             ImportError: If Pillow is needed and not installed.
         """
         try:
+            # Not by OpenCV, which fails for some file names on Windows.
+            content = Path(path).read_bytes()
+        except OSError:
+            return None
+        image = self._decode(content)
+        if image is None and content.startswith(b'\xff\xd8'):
+            image = self._decode(content + b'\xff\xd9')  # the end marker
+        return image
+
+    def _decode(self, content: bytes) -> Optional[np.ndarray]:
+        """Decode the content of an image file; None if that is not possible."""
+        try:
             if self.imdecode_backend == 'pillow':
-                return _decode_pillow(Path(path), self.color_type)
-            # From bytes, since OpenCV's own reading fails for some file names on Windows.
-            data = np.fromfile(path, dtype=np.uint8)
-            return cv2.imdecode(data, COLOR_TYPES[self.color_type]) if data.size else None
+                return _decode_pillow(content, self.color_type)
+            return cv2.imdecode(np.frombuffer(content, np.uint8), COLOR_TYPES[self.color_type])
         except ImportError:
             raise
-        # Decoders raise all kinds of errors for broken files: cv2.error for headers of more than 2**30 pixels,
-        # Pillow's SyntaxError for broken PNGs.
+        # Decoders raise all kinds of errors for broken files: cv2.error for none at all and for headers of more than
+        # 2**30 pixels, Pillow's SyntaxError for broken PNGs.
         except Exception:
             return None
 

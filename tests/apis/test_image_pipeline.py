@@ -165,6 +165,22 @@ def test_unreadable(tmp_path):
             pipeline.read(tmp_path / 'missing.jpg')
 
 
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_cut_off(files, tmp_path, backend):
+    """What is there of a JPEG file is read, as in tests; other formats are not."""
+    pipeline = ImagePipeline(config(RESIZE, loader=dict(LOAD, imdecode_backend=backend)))
+    for name in ('color.jpg', 'color.png'):
+        path = tmp_path / f'cut_{name}'
+        content = cv2.imencode(path.suffix, cv2.imread(str(files['color.bmp'])))[1].tobytes()
+        path.write_bytes(content[: len(content) * 2 // 3])
+        image = pipeline.describe().loader.read(path)
+        if name == 'color.png':
+            assert backend == 'cv2' or image is None
+        else:
+            np.testing.assert_array_equal(image, pipeline.read(path))
+            assert image[:8].std() > 10
+
+
 @pytest.mark.parametrize(
     ('steps', 'loader', 'name'),
     [

@@ -10,6 +10,7 @@ import torch
 from torchvision.ops import nms
 
 from mmthunder.apis import Agreement, ImagePipeline, detect, find_outcomes
+from mmthunder.apis import outcomes as outcomes_module
 from mmthunder.apis.outcomes import keep_highest, nms_outcomes
 
 
@@ -103,6 +104,18 @@ def test_detector_without_ties(make_detector, images, faster_rcnn, recipe):
         np.testing.assert_allclose(outcomes.scores[order], found.scores, atol=1e-6)
         np.testing.assert_allclose(outcomes.boxes[order], found.boxes, atol=1e-3)
         assert outcomes.labels[order].tolist() == found.labels.tolist()
+
+
+def test_many_candidates(make_detector, images, monkeypatch):
+    """Those of low scores are left out where they cannot be proposals, and otherwise nothing is said."""
+    detector = make_detector(test_cfg__rpn__max_per_img=8)
+    pipeline = ImagePipeline(detector.cfg)
+    expected = find_outcomes(detector, images[0], pipeline, 0.05)
+    monkeypatch.setattr(outcomes_module, 'MAX_CANDIDATES', 100)
+    for found, other in zip(find_outcomes(detector, images[0], pipeline, 0.05), expected):
+        assert np.array_equal(found, other)
+    monkeypatch.setattr(outcomes_module, 'MAX_CANDIDATES', 8)
+    assert find_outcomes(detector, images[0], pipeline, 0.05) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 
@@ -125,12 +127,12 @@ def test_invalid_config(make_crops, tmp_path, capsys, text, message):
     assert message in error and 'give a config with train_dataloader and val_dataloader' in error
 
 
-def test_unreadable_image_leaves_nothing(make_crops, repo, shapes, tmp_path):
+def test_unreadable_image_leaves_nothing(make_crops, repo, shapes, tmp_path, capsys):
     root = tmp_path / 'shapes'
     for path in shapes.rglob('*.*'):
         (root / path.relative_to(shapes)).parent.mkdir(parents=True, exist_ok=True)
         (root / path.relative_to(shapes)).write_bytes(b'' if path.name == '000003.jpg' else path.read_bytes())
-    with pytest.raises(OSError, match=r'train/000003.jpg: cannot be read as an image'):
+    with pytest.raises(SystemExit):
         make_crops.main(
             [
                 str(repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py'),
@@ -140,7 +142,31 @@ def test_unreadable_image_leaves_nothing(make_crops, repo, shapes, tmp_path):
                 f'train_dataloader.dataset.data_root={root}/',
             ]
         )
+    assert 'train/000003.jpg: not a readable image' in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ['shapes']
+
+
+def test_orientation(make_crops, repo, shapes, tmp_path):
+    """Images are read as the config says."""
+    root = tmp_path / 'shapes'
+    shutil.copytree(shapes, root)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # to be turned by 180 degrees
+    for path in root.glob('*/*.jpg'):
+        Image.open(path).save(path, quality=100, exif=exif.tobytes())
+    options = [
+        f'{split}_dataloader.dataset.pipeline.0.color_type=color_ignore_orientation' for split in ('train', 'val')
+    ]
+    turned, ignored = crop(make_crops, repo, root, tmp_path / 'turned'), tmp_path / 'ignored'
+    roots = [f'{split}_dataloader.dataset.data_root={root}/' for split in ('train', 'val')]
+    config = repo / 'configs/thundernet/thundernet_snet49_1xb8-5e_shapes.py'
+    make_crops.main([str(config), '--out', str(ignored), '--cfg-options', *roots, *options])
+    plain = crop(make_crops, repo, shapes, tmp_path / 'plain')
+    errors = {directory: [] for directory in (turned, ignored)}
+    for path in plain.glob('*/*/*.jpg'):
+        for directory, values in errors.items():
+            values.append(np.abs(read(directory / path.relative_to(plain)) - read(path)).mean())
+    assert np.mean(errors[ignored]) < 8 < np.mean(errors[turned])
 
 
 def test_voc_layout(make_crops, repo, tmp_path):

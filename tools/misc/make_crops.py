@@ -15,12 +15,15 @@ from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import DATASETS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from torch.utils.data import Dataset
 
+from mmthunder.apis import read_image
 from mmthunder.datasets import base_datasets
+from mmthunder.datasets.image_files import tolerate_damage
 from mmthunder.utils.atomic_write import atomic_directory
 
 BACKGROUND = 'background'
@@ -88,10 +91,12 @@ def write_split(dataset: Dataset, directory: Path, split_id: int, args: argparse
     for name in (*classes, BACKGROUND):
         (directory / name).mkdir(parents=True)
     counts = Counter()
-    for index, info in enumerate(base.get_data_info(i) for base in bases for i in range(len(base))):
-        image = cv2.imread(info['img_path'])
-        if image is None:
-            raise OSError(f'{info["img_path"]}: cannot be read as an image')
+    tolerate_damage(dataset, skip_unreadable=False)
+    images = ((base, base.get_data_info(i)) for base in bases for i in range(len(base)))
+    for index, (base, info) in enumerate(images):
+        # As training with the config reads it, for example without EXIF orientation.
+        loader = next(iter(base.pipeline.transforms), LoadImageFromFile())
+        image = read_image(loader, info['img_path']).astype(np.uint8)
         height, width = image.shape[:2]
         boxes = np.array([instance['bbox'] for instance in info['instances']], float).reshape(-1, 4)
         boxes = boxes.clip(0, [width, height, width, height])
@@ -144,9 +149,12 @@ def main(argv: Optional[List[str]] = None) -> None:
     except (OSError, SyntaxError, KeyError, TypeError) as error:
         parser.error(f'{args.config}: {error}; give a config with train_dataloader and val_dataloader')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    with atomic_directory(args.out) as directory:
-        for split_id, (split, dataset) in enumerate(datasets.items()):
-            write_split(DATASETS.build(dataset), directory / split, split_id, args)
+    try:
+        with atomic_directory(args.out) as directory:
+            for split_id, (split, dataset) in enumerate(datasets.items()):
+                write_split(DATASETS.build(dataset), directory / split, split_id, args)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(f'wrote {args.out}')
 
 
