@@ -1,4 +1,4 @@
-"""Whether two runtimes find the same objects."""
+"""Comparison of the detections of two runtimes."""
 
 from dataclasses import dataclass
 from typing import Callable, Optional, Tuple
@@ -24,8 +24,8 @@ class Agreement:
 
     A detection of one side that scores at least ``min_score`` must have a partner of the same class on
     the other side, with every box coordinate within ``box_tolerance`` and the score within
-    ``score_tolerance``. One without a partner is *tied* where boxes of equal scores overlap, so that NMS may as well
-    keep another one, and *unmatched* otherwise.
+    ``score_tolerance``. A detection without a partner is *tied* if boxes of equal scores overlap, so that NMS may keep
+    either, and *unmatched* otherwise.
 
     Args:
         min_score (float): Detections below this need no partner. Defaults to 0.05.
@@ -35,8 +35,8 @@ class Agreement:
     Attributes:
         images (int): Images compared.
         detections (int): Detections that need a partner, of both sides.
-        unmatched (int): Those without one.
-        tied (int): Those without one since scores are equal.
+        unmatched (int): Detections without a partner.
+        tied (int): Detections without a partner because of equal scores.
         box_error (float): Largest difference of a coordinate between partners, in pixels.
         score_error (float): Largest difference of scores between partners.
     """
@@ -57,12 +57,12 @@ class Agreement:
         second: Detections,
         outcomes: Callable[[], Optional[Outcomes]] = lambda: None,
     ) -> None:
-        """Compare what both sides found in one image.
+        """Compare the detections of one image.
 
         Args:
-            first (Detections): What the reference found.
-            second (Detections): What the other side found.
-            outcomes (Callable, optional): Returns what the reference may find in this image
+            first (Detections): Detections of the reference.
+            second (Detections): Detections of the other side.
+            outcomes (Callable, optional): Returns all detections that are possible for the reference
                 (:func:`~mmthunder.apis.find_outcomes`); called only if a detection has no partner. By default no
                 detection is tied.
         """
@@ -88,7 +88,7 @@ class Agreement:
             self.score_error = max(self.score_error, float(score_errors[row, column]))
 
     def _find_partners(self, first: Detections, second: Detections) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Compute which detections (N, M) are partners and their differences in boxes and scores."""
+        """Compute which detections are partners, and the differences of boxes and scores, each (N, M)."""
         box_errors = np.abs(first.boxes[:, None] - second.boxes[None]).max(-1, initial=0.0)
         score_errors = np.abs(first.scores[:, None] - second.scores[None])
         partners = (box_errors <= self.box_tolerance) & (score_errors <= self.score_tolerance)
@@ -97,10 +97,11 @@ class Agreement:
     def _find_tied(
         self, first: Detections, second: Detections, missing: Tuple[np.ndarray, np.ndarray], outcomes: Outcomes
     ) -> Tuple[np.ndarray, np.ndarray]:
-        """Find the detections of both sides whose partners are missing since scores are equal.
+        """Find the detections of both sides that have no partner because of equal scores.
 
-        One of the reference's has to be one that another order of equal scores drops, where the other side keeps a box
-        that drops it. One of the other side's has to be one that such an order keeps, not beside a box that drops it.
+        A detection of the reference has to be one that is suppressed for some order of equal scores, by a box that the
+        other side keeps. A detection of the other side has to be one that is kept for some order, and no kept box may
+        suppress it.
         """
         possible = Detections(outcomes.boxes, outcomes.scores, outcomes.labels)
         overlap = np.where(

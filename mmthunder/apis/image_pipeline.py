@@ -1,4 +1,4 @@
-"""The test pipeline of a config: how images are read, and what is done to them before the detector."""
+"""The test pipeline of a config: loading images and preparing them for the detector."""
 
 from pathlib import Path
 from typing import Any, List, Optional, Tuple, Union
@@ -25,21 +25,21 @@ from mmthunder.runtime import preprocessing
 
 # Steps that leave the image as it is.
 OTHERS = (mmcv.transforms.LoadAnnotations, LoadEmptyAnnotations, FilterAnnotations, PackDetInputs)
-# Steps whose work is that of --shape where that is given; those of mmdet are subclasses of mmcv's.
+# Steps that --shape replaces; those of mmdet are subclasses of mmcv's.
 SIZES = (mmcv.transforms.Resize, mmcv.transforms.Pad, ResizeShortestEdge)
-# What decoders raise for files that are no images.
+# Errors of decoders for files that are not images.
 UNREADABLE = (AssertionError, ValueError, SyntaxError, cv2.error, Image.UnidentifiedImageError, EOFError)
 
 
 def find_datasets(cfg: Config, *splits: str) -> List[ConfigDict]:
-    """Find the configs of data sets.
+    """Find the configs of datasets.
 
     Args:
         cfg (Config): The config.
         splits (str): Of ``'test'``, ``'val'`` and ``'train'``, in the order of the result.
 
     Returns:
-        list[ConfigDict]: The first data set of each split that the config has, without wrappers such as
+        list[ConfigDict]: The first dataset of each split that the config has, without wrappers such as
         ``RepeatDataset`` and ``ConcatDataset``. A data loader that is None counts as absent.
     """
     found = []
@@ -62,7 +62,7 @@ def _pair(value: Any) -> Optional[Tuple]:
 
 
 def _pad_values(pad_val: Union[dict, int, float], channels: int) -> Tuple[float, ...]:
-    """Return the value of each channel that mmcv pads with; a float is that of the first channel alone there."""
+    """Return the padding value of each channel; mmcv applies a float to the first channel only."""
     value = pad_val.get('img', 0) if isinstance(pad_val, dict) else pad_val
     if isinstance(value, (list, tuple)):
         return tuple(value)
@@ -100,11 +100,11 @@ def read_image(loader: BaseTransform, path: Union[str, Path]) -> np.ndarray:
 
 
 class ImagePipeline:
-    """The test pipeline of a config, built: the one way in which this package reads and resizes images for a config.
+    """The test pipeline of a config. Everything in this package that loads and resizes images for a config uses it.
 
     Args:
         cfg (Config): The config; without ``test_dataloader`` the pipeline is that of ``val_dataloader``, and without
-            both images are read as those of ``train_dataloader``, and ``shape`` is needed.
+            both images are loaded as in ``train_dataloader``, and ``shape`` is required.
         shape (tuple[int, int], optional): Height and width of the detector's input, in place of the steps that resize
             and pad. Where the config pads, images are resized to fit in and padded, otherwise they are stretched.
             Defaults to None.
@@ -127,7 +127,7 @@ class ImagePipeline:
             self.steps = self._with_shape(shape)
 
     def _without_tests(self, cfg: Config, shape: Optional[Tuple[int, int]]) -> list:
-        """Make a test pipeline of the first step of the training's."""
+        """Return a test pipeline with the loader of the training pipeline."""
         if shape is None:
             raise ValueError(
                 f'{self._file}: has neither test_dataloader nor val_dataloader, whose pipeline has the size of images; '
@@ -211,13 +211,13 @@ class ImagePipeline:
         return self(np.zeros((scale[1], scale[0], channels), np.uint8))['inputs'][0].shape[-2:]
 
     def describe(self) -> preprocessing.Preprocessing:
-        """Translate the pipeline into what :mod:`mmthunder.runtime` does to images.
+        """Translate the pipeline for :mod:`mmthunder.runtime`.
 
         Returns:
             Preprocessing: The same steps.
 
         Raises:
-            ValueError: If there is a step or an option that the runtime does not have; the message names it.
+            ValueError: If the runtime does not support a step or an option; the message names it.
         """
         loader = self._describe_loader()
         steps = [self._describe_step(step, loader.channels) for step in self.steps if not isinstance(step, OTHERS)]
@@ -265,5 +265,6 @@ class ImagePipeline:
     def _refuse(self, step: BaseTransform, option: str, expected: str) -> None:
         place = f'{_name(step)}({option})' if option else _name(step)
         raise ValueError(
-            f'{self._file}: the test pipeline has {place}, which mmthunder.runtime does not have; it has {expected}'
+            f'{self._file}: the test pipeline has {place}, which mmthunder.runtime does not support; it supports '
+            f'{expected}'
         )

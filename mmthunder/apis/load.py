@@ -1,4 +1,4 @@
-"""Loads detectors of mmdet to export, to time or to compare with them."""
+"""Loading and running detectors in PyTorch."""
 
 import contextlib
 import copy
@@ -23,7 +23,7 @@ from .image_pipeline import ImagePipeline, find_datasets
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Disable logging up to INFO, whatever happens meanwhile."""
+    """Disable logging up to level INFO within the context."""
     level = logging.root.manager.disable
     logging.disable(max(level, logging.INFO))
     try:
@@ -33,7 +33,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _read_dataset_meta(cfg: Config, checkpoint_meta: dict) -> dict:
-    """Return what the checkpoint says about its data set, otherwise the metainfo of the config's data set."""
+    """Return the ``dataset_meta`` of the checkpoint, otherwise the metainfo of the config's dataset."""
     if 'dataset_meta' in checkpoint_meta:
         return {key.lower(): value for key, value in checkpoint_meta['dataset_meta'].items()}
     if 'CLASSES' in checkpoint_meta:  # mmdet 2.x
@@ -41,7 +41,7 @@ def _read_dataset_meta(cfg: Config, checkpoint_meta: dict) -> dict:
     for dataset in find_datasets(cfg, 'test', 'val', 'train'):
         return dict(DATASETS.build(dict(dataset, lazy_init=True)).metainfo)
     raise ValueError(
-        f'{cfg.filename or "config"}: has no data set and the checkpoint no dataset_meta, so the classes are unknown; '
+        f'{cfg.filename or "config"}: has no dataset and the checkpoint no dataset_meta, so the classes are unknown; '
         'give a checkpoint with dataset_meta, or a config with test_dataloader'
     )
 
@@ -137,7 +137,7 @@ def detect(detector: BaseDetector, image: np.ndarray, pipeline: Optional[ImagePi
         pipeline (ImagePipeline, optional): Another test pipeline. Defaults to None, the config's.
 
     Returns:
-        Detections: What it finds, in pixels of the image.
+        Detections: The detections, in pixels of the image.
     """
     pipeline = pipeline or ImagePipeline(detector.cfg)
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""What a two-stage detector may find where equal scores leave it to chance.
+"""All detections that are possible for an image, whatever the order of equal scores.
 
-Sorting and NMS take equal scores in an arbitrary order, and runtimes differ in the last digits of scores. Which of two
-overlapping boxes of equal scores is kept, and what that box suppresses in turn, is then arbitrary as well.
+Sorting and NMS process equal scores in an arbitrary order, and runtimes differ in the last digits of scores. Which of
+two overlapping boxes with equal scores is kept, and which boxes that one suppresses in turn, is therefore arbitrary.
 """
 
 import copy
@@ -25,14 +25,14 @@ MAX_CANDIDATES = 8192
 
 
 class Outcomes(NamedTuple):
-    """Every detection that an image may have, K of them.
+    """All K detections that are possible for an image.
 
     Attributes:
         boxes (np.ndarray): x1, y1, x2, y2 in pixels of the image, (K, 4).
         scores (np.ndarray): (K, ).
         labels (np.ndarray): (K, ).
-        certain (np.ndarray): Whether it is found whatever the order of equal scores, (K, ).
-        suppressible (np.ndarray): Whether it can be missing only since a kept box suppresses it, (K, ).
+        certain (np.ndarray): Whether it is kept for every order of equal scores, (K, ).
+        suppressible (np.ndarray): Whether it can only be missing because a kept box suppresses it, (K, ).
         iou_threshold (float): That of the final NMS.
     """
 
@@ -45,16 +45,16 @@ class Outcomes(NamedTuple):
 
 
 def keep_highest(scores: Tensor, certain: Tensor, possible: Tensor, count: int) -> Tuple[Tensor, Tensor]:
-    """Keep the highest scores, whatever the order of equal ones.
+    """Decide which scores are among the highest, whatever the order of equal ones.
 
     Args:
         scores (Tensor): Scores with shape (K, ).
-        certain (Tensor): Whether each is there for certain, (K, ).
-        possible (Tensor): Whether each may be there, (K, ).
+        certain (Tensor): Whether each certainly exists, (K, ).
+        possible (Tensor): Whether each may exist, (K, ).
         count (int): How many are kept; all if it is not positive.
 
     Returns:
-        tuple[Tensor, Tensor]: Whether each is kept for certain and whether it may be kept, both (K, ).
+        tuple[Tensor, Tensor]: Whether each is certainly kept, and whether it may be kept, both (K, ).
     """
     if count <= 0:
         return certain, possible
@@ -73,16 +73,16 @@ def nms_outcomes(boxes: Tensor, scores: Tensor, certain: Tensor, iou_threshold: 
     Args:
         boxes (Tensor): Boxes with shape (K, 4).
         scores (Tensor): Scores with shape (K, ).
-        certain (Tensor): Whether each box is there for certain, (K, ).
+        certain (Tensor): Whether each box certainly exists, (K, ).
         iou_threshold (float): A box that overlaps a kept one by more than this is dropped.
 
     Returns:
-        tuple[Tensor, Tensor]: Whether each is kept for certain and whether it may be kept, both (K, ).
+        tuple[Tensor, Tensor]: Whether each is certainly kept, and whether it may be kept, both (K, ).
     """
     overlap = box_iou(boxes, boxes)
     overlap.fill_diagonal_(0)
     margin = scores.abs() * SCORE_TOLERANCE
-    # Entry (i, j): whether j suppresses i if it is kept, for certain and possibly.
+    # Entry (i, j): whether j, if it is kept, certainly suppresses i, and whether it may.
     suppresses = (overlap > iou_threshold + IOU_TOLERANCE) & (scores > (scores + margin)[:, None])
     may_suppress = (overlap > iou_threshold - IOU_TOLERANCE) & (scores >= (scores - margin)[:, None])
     kept, possible = torch.zeros_like(certain), torch.ones_like(certain)
@@ -95,7 +95,7 @@ def nms_outcomes(boxes: Tensor, scores: Tensor, certain: Tensor, iou_threshold: 
 
 
 def _proposals(detector: TwoStageDetector, feats: Tuple[Tensor, ...], metas: list) -> Optional[Tuple[Tensor, Tensor]]:
-    """Find the boxes that may be proposals, (R, 4), and whether each is one for certain, (R, )."""
+    """Find the boxes that may be proposals, (R, 4), and whether each certainly is one, (R, )."""
     found = []
     head = copy.copy(detector.rpn_head)
     # mmdet's own decoding of all anchors; an attribute of this copy takes the place of the method that does NMS.
@@ -129,18 +129,18 @@ def _proposals(detector: TwoStageDetector, feats: Tuple[Tensor, ...], metas: lis
 def find_outcomes(
     detector: TwoStageDetector, image: np.ndarray, pipeline: ImagePipeline, min_score: float
 ) -> Optional[Outcomes]:
-    """Find every detection that an image may have.
+    """Find all detections that are possible for an image.
 
-    The boxes and scores are mmdet's own; only what sorting and NMS make of them is decided here.
+    Boxes and scores are computed by mmdet; only sorting and NMS are analyzed here.
 
     Args:
         detector (TwoStageDetector): A detector with greedy NMS and mmdet's ``StandardRoIHead``.
-        image (np.ndarray): What the pipeline reads.
+        image (np.ndarray): The image, as the pipeline reads it.
         pipeline (ImagePipeline): The test pipeline.
         min_score (float): Detections of lower scores are left out.
 
     Returns:
-        Outcomes, optional: The detections; None if too many boxes have equal scores to tell.
+        Outcomes, optional: The detections; None if there are too many candidates.
     """
     data = detector.data_preprocessor(pipeline(image), False)
     feats = detector.extract_feat(data['inputs'])

@@ -1,4 +1,4 @@
-"""Images to compare or to time detectors on."""
+"""Images for comparing and timing detectors."""
 
 import sys
 from typing import List, Optional, Sequence
@@ -14,9 +14,9 @@ from .image_pipeline import ImagePipeline, find_datasets
 def load_sample_images(
     cfg: Config, paths: Optional[Sequence[str]], count: int, pipeline: Optional[ImagePipeline] = None
 ) -> List[np.ndarray]:
-    """Read the given images, or the first ones of the config's test set, or make some up if that is not there.
+    """Read the given images, the first images of the config's test set, or, if that is missing, generate images.
 
-    A line on stderr says so if images are made up.
+    A warning on stderr says if images are generated.
 
     Args:
         cfg (Config): The config; without a test set its validation set is used.

@@ -1,4 +1,4 @@
-"""What images an exported detector takes."""
+"""Input of an exported detector."""
 
 from typing import NamedTuple, Optional, Tuple
 
@@ -10,11 +10,11 @@ from mmthunder.runtime.preprocessing import Preprocessing
 
 
 class InputSpec(NamedTuple):
-    """What images a graph takes.
+    """Input of a graph.
 
     Attributes:
         pipeline (ImagePipeline): The test pipeline that the graph is compared with.
-        preprocessing (Preprocessing): The same for the runtime.
+        preprocessing (Preprocessing): The same pipeline for the runtime.
         size (tuple[int, int]): Width and height of the input in pixels; of a dynamic graph those of a large image.
         dynamic (bool): Whether the graph takes every height and width; otherwise those of ``size``.
         batch (int, optional): Images per call; None for any number.
@@ -30,7 +30,7 @@ class InputSpec(NamedTuple):
     def from_config(
         cls, cfg: Config, shape: Optional[Tuple[int, int]] = None, dynamic: bool = False, batch: Optional[int] = 1
     ) -> 'InputSpec':
-        """Take the test pipeline of a config.
+        """Derive the input from the test pipeline of a config.
 
         Args:
             cfg (Config): The config.
@@ -41,10 +41,10 @@ class InputSpec(NamedTuple):
             batch (int, optional): Images per call; None for any number. Defaults to 1.
 
         Returns:
-            InputSpec: What images the graph takes.
+            InputSpec: The input.
 
         Raises:
-            ValueError: If the runtime cannot do what the test pipeline does; the message names the step.
+            ValueError: If the runtime does not support a step of the test pipeline; the message names it.
         """
         pipeline = ImagePipeline(cfg, shape)
         preprocessing = pipeline.describe()
@@ -56,7 +56,7 @@ class InputSpec(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """Channels of an image: 3, or 1 for grey ones."""
+        """Number of channels: 3, or 1 for grayscale images."""
         return self.preprocessing.loader.channels
 
     @property

@@ -1,4 +1,4 @@
-"""What a runtime needs to know about an exported detector."""
+"""Metadata of exported detectors."""
 
 import json
 from pathlib import Path
@@ -46,17 +46,16 @@ def read_category_ids(path: Path, classes: Sequence[str]) -> Optional[List[Any]]
 
 
 def find_category_ids(cfg: Config, dataset_meta: dict) -> Tuple[List[Any], Optional[str]]:
-    """Find the data set's ids of the classes.
+    """Find the dataset's ids of the classes.
 
     Args:
         cfg (Config): The config.
-        dataset_meta (dict): What the checkpoint says about its data set: ``classes``, and ``category_ids`` where it
-            has them.
+        dataset_meta (dict): That of the checkpoint: ``classes``, and ``category_ids`` if it has them.
 
     Returns:
         tuple[list, str]: The checkpoint's ids, otherwise those of the annotation file of the test, validation or
-        training set; otherwise assumed ones: COCO's own for COCO's classes and 1, 2, 3... for others. The second
-        value is None, or says that the ids are assumed.
+        training set; otherwise assumed ones: COCO's own for COCO's classes, and 1, 2, 3... for others. The second
+        value is None, or a message that the ids are assumed.
 
     Raises:
         ValueError: If the checkpoint has another number of ids than classes.
@@ -86,16 +85,16 @@ def find_category_ids(cfg: Config, dataset_meta: dict) -> Tuple[List[Any], Optio
 
 
 def make_metadata(detector: TwoStageDetector, spec: InputSpec) -> dict:
-    """Collect what a runtime needs to know about an exported detector.
+    """Collect the metadata that a runtime needs.
 
     Args:
         detector (TwoStageDetector): What :func:`load_detector` returns.
-        spec (InputSpec): What images the graph takes.
+        spec (InputSpec): Input of the graph.
 
     Returns:
         dict: ``format``, ``classes``, ``category_ids``, ``pipeline`` (how images are read, resized and padded),
-        ``score_thr``, ``max_per_img``, ``nms``, and for the reader, since the graph has them in it, ``mean``, ``std``
-        and the name of the ``config``.
+        ``score_thr``, ``max_per_img``, ``nms``, and, for information only, ``mean``, ``std`` and the name of the
+        ``config``.
     """
     cfg, preprocessor = detector.roi_head.test_cfg, detector.data_preprocessor
     return dict(

@@ -1,4 +1,4 @@
-"""From a ThunderNet to two networks of ncnn, through pnnx."""
+"""Export of a ThunderNet to two ncnn networks, through pnnx."""
 
 import copy
 import functools
@@ -100,10 +100,10 @@ def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_leng
     """
     import pnnx
 
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as directory, torch.no_grad(), warnings.catch_warnings():
         # Shapes are constants of the trace, which is meant.
         warnings.simplefilter('ignore')
-        torch.jit.trace(module.eval(), inputs, check_trace=False).save(f'{folder}/net.pt')
+        torch.jit.trace(module.eval(), inputs, check_trace=False).save(f'{directory}/net.pt')
         length, *rest = inputs.shape
         shapes = [
             f'{key}=[{",".join(map(str, shape))}]f32'
@@ -112,16 +112,16 @@ def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_leng
         # Not through pnnx.export, which prints every step and runs the code that it makes.
         command = [
             pnnx.EXEC_PATH,
-            f'{folder}/net.pt',
+            f'{directory}/net.pt',
             *(shapes if any_length else shapes[:1]),
             f'fp16={int(fp16)}',
             f'ncnnparam={path}.param',
             f'ncnnbin={path}.bin',
-            f'ncnnpy={folder}/ncnn.py',
-            f'pnnxparam={folder}/net.param',
-            f'pnnxbin={folder}/net.bin',
-            f'pnnxpy={folder}/net.py',
-            f'pnnxonnx={folder}/net.onnx',
+            f'ncnnpy={directory}/ncnn.py',
+            f'pnnxparam={directory}/net.param',
+            f'pnnxbin={directory}/net.bin',
+            f'pnnxpy={directory}/net.py',
+            f'pnnxonnx={directory}/net.onnx',
         ]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode or not Path(f'{path}.bin').is_file():
@@ -131,18 +131,18 @@ def _convert(module: nn.Module, inputs: Tensor, path: Path, fp16: bool, any_leng
         )
 
 
-def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> None:
+def _write(detector: ThunderNet, directory: Path, spec: InputSpec, fp16: bool) -> None:
     """Write the networks and ``detector.json``, as :func:`export_ncnn` has them, without a comparison."""
     fused = fuse_conv_bn(copy.deepcopy(detector)).eval()
     roi_layer: PSRoIAlign = fused.roi_head.bbox_roi_extractor.roi_layers[0]
     preprocessor, rpn, head = fused.data_preprocessor, fused.rpn_head, fused.roi_head.bbox_head
     divisor = preprocessor.pad_size_divisor
     width, height = (side + -side % divisor for side in spec.size)
-    _convert(FeatureNetwork(fused), torch.rand(1, spec.channels, height, width), folder / 'features', fp16)
+    _convert(FeatureNetwork(fused), torch.rand(1, spec.channels, height, width), directory / 'features', fp16)
     _convert(
         HeadNetwork(head),
         torch.rand(rpn.test_cfg.max_per_img, head.shared_fcs[0].in_features),
-        folder / 'head',
+        directory / 'head',
         fp16,
         any_length=True,
     )
@@ -174,7 +174,7 @@ def _write(detector: ThunderNet, folder: Path, spec: InputSpec, fp16: bool) -> N
         },
         head=dict(means=head.bbox_coder.means, stds=head.bbox_coder.stds),
     )
-    (folder / 'detector.json').write_text(json.dumps(settings, indent=1))
+    (directory / 'detector.json').write_text(json.dumps(settings, indent=1))
 
 
 def export_ncnn(
@@ -185,7 +185,7 @@ def export_ncnn(
     Args:
         detector (ThunderNet): What :func:`load_detector` returns.
         output (str or Path): The directory.
-        spec (InputSpec): What images the networks take; of a fixed size.
+        spec (InputSpec): Input of the networks, of a fixed size.
         images (Sequence[np.ndarray]): Images to compare on, as ``spec.pipeline`` reads them.
         fp16 (bool): Whether weights are stored in FP16. Defaults to False.
 
@@ -193,7 +193,7 @@ def export_ncnn(
         Agreement: How the detections compare with those of the detector with greedy NMS.
 
     Raises:
-        DisagreementError: If a detection has no partner, for another reason than equal scores, or with ``fp16`` more
+        DisagreementError: If a detection has no partner, not because of equal scores, or with ``fp16`` more
             than a fifth of them within 2 px and a score of 0.01; nothing is written then.
         NotImplementedError: If ncnn cannot run the detector.
         ValueError: If the size is not fixed.
@@ -203,11 +203,11 @@ def export_ncnn(
         raise ValueError('export: the networks of ncnn have one size and take one image; give --shape HEIGHT WIDTH')
     output = Path(output)
     reference = use_greedy_nms(detector)
-    # Rounded weights change scores in the third digit, and with that, now and then, which box an NMS keeps.
+    # Rounded weights change scores in the third digit, and thereby sometimes which box NMS keeps.
     agreement = Agreement(box_tolerance=2.0, score_tolerance=1e-2) if fp16 else Agreement()
-    with atomic_files(output, FILES) as folder:
-        _write(detector, folder, spec, fp16)
-        runtime = Detector(folder / 'detector.json', 'ncnn')
+    with atomic_files(output, FILES) as directory:
+        _write(detector, directory, spec, fp16)
+        runtime = Detector(directory / 'detector.json', 'ncnn')
         for image, found in zip(images, runtime.detect(images)):
             outcomes = functools.partial(find_outcomes, reference, image, spec.pipeline, agreement.min_score)
             agreement.add(detect(reference, image, spec.pipeline), found, outcomes)

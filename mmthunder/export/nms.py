@@ -1,4 +1,4 @@
-"""Greedy NMS as one operator that torch runs and ONNX has, and the choice of detections with it."""
+"""Greedy NMS as one operator of torch and ONNX, and the selection of detections with it."""
 
 from typing import Callable, Dict, Tuple
 
@@ -14,7 +14,7 @@ from torchvision.ops import nms
 def nms_mask(
     boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float, max_output_boxes: int
 ) -> Tensor:
-    """Mark the boxes that greedy NMS keeps, for each image and class on its own.
+    """Mark the boxes that greedy NMS keeps, for each image and class separately.
 
     Unlike :func:`torchvision.ops.nms` the result has a shape that does not depend on the values, and
     images and classes are batched, which is how ONNX's NonMaxSuppression takes them.
@@ -46,7 +46,7 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: floa
 def _onnx_nms_mask(
     boxes: FLOAT, scores: FLOAT, iou_threshold: float, score_threshold: float, max_output_boxes: int
 ) -> BOOL:
-    """Build the same in ONNX: its operator lists (image, class, box) triplets, which are scattered into a mask."""
+    """Build the same in ONNX: the (image, class, box) triplets of NonMaxSuppression are scattered into a mask."""
     kept = op.NonMaxSuppression(
         boxes,
         scores,

@@ -1,4 +1,4 @@
-"""From a detector to an ONNX file that holds all of it."""
+"""Export of a detector to one ONNX file."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ from .two_stage_graph import TwoStageGraph
 
 
 class DisagreementError(RuntimeError):
-    """The exported graph does not find what the detector finds."""
+    """The exported graph and the detector have different detections."""
 
 
 def build_model(detector: TwoStageDetector, spec: InputSpec) -> onnx.ModelProto:
@@ -29,7 +29,7 @@ def build_model(detector: TwoStageDetector, spec: InputSpec) -> onnx.ModelProto:
 
     Args:
         detector (TwoStageDetector): What :func:`load_detector` returns; it is not changed.
-        spec (InputSpec): What images the graph takes.
+        spec (InputSpec): Input of the graph.
 
     Returns:
         onnx.ModelProto: The model with its metadata.
@@ -57,12 +57,12 @@ def export_onnx(
     images: Sequence[np.ndarray],
     threads: Optional[int] = None,
 ) -> Agreement:
-    """Write a detector as an ONNX file, if the file finds what the detector finds.
+    """Write a detector as an ONNX file, if its detections are those of the detector.
 
     Args:
         detector (TwoStageDetector): What :func:`load_detector` returns.
         output (str or Path): The file to write.
-        spec (InputSpec): What images the graph takes.
+        spec (InputSpec): Input of the graph.
         images (Sequence[np.ndarray]): Images to compare on, as ``spec.pipeline`` reads them.
         threads (int, optional): Threads of ONNX Runtime. Defaults to None, its own choice.
 
@@ -70,16 +70,15 @@ def export_onnx(
         Agreement: How the file's detections compare with those of the detector with greedy NMS.
 
     Raises:
-        DisagreementError: If a detection has no partner, for another reason than equal scores; nothing is written
-            then.
+        DisagreementError: If a detection has no partner, not because of equal scores; nothing is written then.
         NotImplementedError: If the detector cannot be exported.
     """
     output = Path(output)
     agreement = Agreement()
     # Renamed when it is right, so that there is never a wrong or incomplete file under its name.
-    with atomic_files(output.parent, [output.name]) as folder:
-        onnx.save(build_model(detector, spec), folder / output.name)
-        runtime = Detector(folder / output.name, 'onnxruntime', threads)
+    with atomic_files(output.parent, [output.name]) as directory:
+        onnx.save(build_model(detector, spec), directory / output.name)
+        runtime = Detector(directory / output.name, 'onnxruntime', threads)
         reference = use_greedy_nms(detector)
         for image, found in zip(images, runtime.detect(images)):
             outcomes = functools.partial(find_outcomes, reference, image, spec.pipeline, agreement.min_score)

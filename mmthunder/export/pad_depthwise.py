@@ -1,4 +1,4 @@
-"""Rounds the channels of depthwise convolutions up, which ONNX Runtime needs to run them fast."""
+"""Padding of the channels of depthwise convolutions, which makes them faster in ONNX Runtime."""
 
 from typing import Dict, List, Optional
 
@@ -28,11 +28,11 @@ class _Graph:
         self.outputs = {value.name for value in graph.output}
 
     def is_private(self, name: str) -> bool:
-        """Return whether a tensor has one reader."""
+        """Return whether a tensor has one consumer."""
         return len(self.consumers.get(name, [])) == 1 and name not in self.outputs
 
     def conv_before(self, name: str) -> Optional[onnx.NodeProto]:
-        """Find the full convolution that a tensor comes from, if nobody else reads what is between."""
+        """Find the ungrouped convolution that produces a tensor, if no other node reads the tensors in between."""
         while self.is_private(name) and name in self.producer:
             node = self.producer[name]
             if node.op_type == 'Conv':
@@ -43,7 +43,7 @@ class _Graph:
         return None
 
     def conv_after(self, name: str) -> Optional[onnx.NodeProto]:
-        """Find the full convolution that a tensor goes to, if it goes nowhere else."""
+        """Find the ungrouped convolution that consumes a tensor, if it is the only consumer."""
         while self.is_private(name):
             node = self.consumers[name][0]
             if node.op_type == 'Conv':
@@ -78,7 +78,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 
 def pad_depthwise(model: onnx.ModelProto, multiple: int = 16) -> int:
-    """Give depthwise convolutions a number of channels that is a multiple, without changing the outputs.
+    """Pad the channels of depthwise convolutions to a multiple, without changing the outputs.
 
     ONNX Runtime has fast depthwise convolutions for blocks of 8 or 16 channels, as the processor's
     vectors are long, and computes others as one small matrix product per channel. SNet's branches have

@@ -1,4 +1,4 @@
-"""What mmdet's data preprocessor does to images, as a part of a graph."""
+"""mmdet's data preprocessor as part of a graph."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ def preprocess(preprocessor: DetDataPreprocessor, images: Tensor) -> Tensor:
 
     Args:
         preprocessor (DetDataPreprocessor): The detector's data preprocessor.
-        images (Tensor): Images with shape (N, H, W, C), in BGR or grey, uint8 or float32.
+        images (Tensor): Images with shape (N, H, W, C), in BGR or grayscale, uint8 or float32.
 
     Returns:
         Tensor: Images with shape (N, C, H', W'), padded at the right and the bottom.

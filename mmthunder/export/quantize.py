@@ -55,10 +55,10 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
             return None if batch is None else dict(images=batch)
 
     output = Path(output)
-    with atomic_files(output.parent, [output.name]) as folder:
+    with atomic_files(output.parent, [output.name]) as directory:
         quantize_static(
             model,
-            folder / output.name,
+            directory / output.name,
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=['Conv', 'Gemm'],
@@ -70,7 +70,7 @@ def quantize_onnxruntime(model: Union[str, Path], output: Union[str, Path], imag
 
 
 def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images: Sequence[np.ndarray]) -> None:
-    """Write a file of OpenVINO (.xml beside .bin) whose layers compute in INT8, with NNCF.
+    """Write a model of OpenVINO (.xml and .bin) whose layers compute in INT8, by NNCF.
 
     Args:
         model (str or Path): ONNX file of the exporter.
@@ -101,5 +101,5 @@ def quantize_openvino(model: Union[str, Path], output: Union[str, Path], images:
         ignored_scope=nncf.IgnoredScope(names=_output_nodes(proto) + arithmetic, validate=False),
     )
     output = Path(output)
-    with atomic_files(output.parent, [output.with_suffix('.bin').name, output.name]) as folder:
-        openvino.save_model(quantized, folder / output.name, compress_to_fp16=False)
+    with atomic_files(output.parent, [output.with_suffix('.bin').name, output.name]) as directory:
+        openvino.save_model(quantized, directory / output.name, compress_to_fp16=False)

@@ -1,4 +1,4 @@
-"""RoI features of equally many boxes per image, in operators with shapes that do not depend on the values.
+"""RoI features of a fixed number of boxes per image, with operators whose shapes do not depend on values.
 
 The modules themselves sort and split RoIs by image or by pyramid level, which a graph cannot follow.
 """
@@ -133,7 +133,7 @@ def pyramid_roi_align(extractor: SingleRoIExtractor, feats: Sequence[Tensor], bo
 
 
 def roi_features(extractor: BaseRoIExtractor, feats: Sequence[Tensor], boxes: Tensor) -> Tensor:
-    """Extract the features of batched boxes with the means of the extractor's type.
+    """Extract the features of batched boxes.
 
     Args:
         extractor (BaseRoIExtractor): ``PSRoIExtractor`` or mmdet's ``SingleRoIExtractor``.

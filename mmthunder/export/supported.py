@@ -1,4 +1,4 @@
-"""Which detectors can be exported; every other one is refused with the name of the module or the setting."""
+"""Checks that a detector can be exported; errors name the module or the setting."""
 
 from mmcv.ops import RoIAlign
 from mmdet.models.data_preprocessors import DetDataPreprocessor
@@ -21,7 +21,7 @@ NMS_KEYS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr', 'sigma', 'mi
 
 
 def _check_nms(detector: TwoStageDetector) -> None:
-    """Refuse other NMS than that of each class; soft-NMS is replaced by it."""
+    """Refuse NMS other than per-class NMS, which also replaces soft-NMS."""
     for cfg, place in ((detector.rpn_head.test_cfg, 'rpn'), (detector.roi_head.test_cfg, 'rcnn')):
         nms = cfg.get('nms')
         known = nms is not None and nms_type(cfg) in ('nms', 'soft_nms') and 'iou_threshold' in nms
@@ -41,7 +41,7 @@ def _check_nms(detector: TwoStageDetector) -> None:
 
 
 def _check_roi_head(roi_head: StandardRoIHead) -> None:
-    """Refuse heads and extractors that the graph has no equivalent of."""
+    """Refuse heads and extractors without an equivalent in the graph."""
     extractor, head = roi_head.bbox_roi_extractor, roi_head.bbox_head
     layer = extractor.roi_layers[0]
     known = isinstance(extractor, PSRoIExtractor) and isinstance(layer, PSRoIAlign)

@@ -1,4 +1,4 @@
-"""From a module that detects to an ONNX model."""
+"""Translation of a detector module to an ONNX model."""
 
 from typing import Optional
 

@@ -1,4 +1,4 @@
-"""A two-stage detector as one function from images to detections, which can be exported."""
+"""A two-stage detector as one exportable function from images to detections."""
 
 import copy
 from typing import Sequence, Tuple
@@ -127,7 +127,7 @@ class TwoStageGraph(nn.Module):
         """Detect objects.
 
         Args:
-            images (Tensor): Resized images with shape (N, H, W, C), in BGR or grey, uint8 or float32.
+            images (Tensor): Resized images with shape (N, H, W, C), in BGR or grayscale, uint8 or float32.
 
         Returns:
             tuple[Tensor, Tensor, Tensor]: Boxes (N, M, 4), scores (N, M) and labels (N, M) of the M best

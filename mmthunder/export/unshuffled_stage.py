@@ -1,4 +1,4 @@
-"""A stage of SNet that computes the same without moving the channels that pass by."""
+"""A stage of SNet without channel shuffles, with the same output."""
 
 import copy
 from typing import Dict, List, Optional, Tuple

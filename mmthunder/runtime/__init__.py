@@ -1,4 +1,4 @@
-"""Runs exported detectors with numpy, OpenCV and ONNX Runtime or OpenVINO, without torch or mmdet.
+"""Runs exported detectors with NumPy, OpenCV and ONNX Runtime or OpenVINO, without torch or mmdet.
 
 python -m mmthunder.runtime detector.onnx photographs/ --output results
 """

@@ -19,7 +19,7 @@ from .sessions import BACKENDS
 
 
 def _common_suffix(first: Sequence[str], second: Sequence[str]) -> int:
-    """Count the equal parts at the end of two paths."""
+    """Return the number of equal parts at the end of two paths."""
     count = 0
     for left, right in zip(reversed(first), reversed(second)):
         if left != right:
@@ -31,8 +31,8 @@ def _common_suffix(first: Sequence[str], second: Sequence[str]) -> int:
 def read_image_ids(files: Sequence[InputFile], annotations: str) -> Dict[Path, Any]:
     """Find the ids of images in an annotation file.
 
-    An image is the one whose ``file_name``, with its directories, is the end of the image's path. Where there is none,
-    it is the one with the longest common end, and a warning says so.
+    An image belongs to the entry whose ``file_name``, with its directories, is the end of its path. If there is none,
+    it belongs to the entry with the longest common end, and a warning says so.
 
     Args:
         files (Sequence[InputFile]): The files.
@@ -97,7 +97,7 @@ def read_image_ids(files: Sequence[InputFile], annotations: str) -> Dict[Path, A
 
 
 def number_ids(files: Sequence[InputFile]) -> Optional[Dict[Path, int]]:
-    """Return the numbers that images are called by; None if they are not called by different ones, or for videos."""
+    """Return the numbers that are the names of the images; None if they are not distinct numbers, or for videos."""
     if any(is_video(path) or not path.stem.isdecimal() for path, _ in files):
         return None
     numbers = {path: int(path.stem) for path, _ in files}
@@ -153,7 +153,7 @@ def coco_results(frame: Frame, image_id: Any, detections: Detections, category_i
 
 
 class PictureWriter:
-    """Writes images with drawn detections, and such frames of a video as one video.
+    """Writes images with drawn detections, and the frames of a video as one video.
 
     Args:
         directory (Path): Where to write.

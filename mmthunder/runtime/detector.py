@@ -1,4 +1,4 @@
-"""From images to detections in pixels of these images."""
+"""Detection with an exported detector."""
 
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -12,7 +12,7 @@ from .sessions import open_session
 
 
 class Detections(NamedTuple):
-    """What was found in one image, by descending score.
+    """Detections of one image, in descending order of scores.
 
     Attributes:
         boxes (np.ndarray): x1, y1, x2, y2 in pixels of the image, float32 with shape (K, 4).
@@ -28,11 +28,11 @@ class Detections(NamedTuple):
 class Detector:
     """An exported detector.
 
-    Threads may share a detector: nothing of an image is kept between or during calls, whatever the backend.
+    A detector can be shared between threads, with every backend: it keeps no state of a call.
 
     Args:
-        model (str or Path): A file of ``tools/deployment/export_onnx.py`` or ``export_ncnn.py``, which itself says how
-            images are read, resized and padded and what the classes are called.
+        model (str or Path): A file of ``tools/deployment/export_onnx.py`` or ``export_ncnn.py``, which
+            contains how images are read, resized and padded, and the names of the classes.
         backend (str, optional): ``'onnxruntime'``, ``'openvino'`` or ``'ncnn'``; None takes what fits the
             file and is installed. Defaults to None.
         threads (int, optional): Threads of an operator; None leaves it to the runtime. Defaults to
@@ -48,9 +48,9 @@ class Detector:
 
     Attributes:
         classes (list[str]): Names of the labels.
-        category_ids (list[int or str]): The data set's ids of the labels, for results in COCO's format.
+        category_ids (list[int or str]): The dataset's ids of the labels, for results in COCO's format.
         score_thr (float): Detections below this are not in the graph's output.
-        preprocessing (Preprocessing): How images are read and what is done to them before the graph.
+        preprocessing (Preprocessing): Reading, resizing and padding of images.
 
     Example:
         >>> detector = Detector('snet49.onnx')  # doctest: +SKIP
@@ -78,14 +78,14 @@ class Detector:
             )
 
     def read(self, path: Union[str, Path]) -> Optional[np.ndarray]:
-        """Read an image file in the way that the detector was tested with, for example without EXIF orientation.
+        """Read an image file as the test pipeline does, for example without applying the EXIF orientation.
 
         Args:
             path (str or Path): The file.
 
         Returns:
-            np.ndarray, optional: Uint8, BGR (H, W, 3), or (H, W) for a detector of grey images; None if it cannot be
-            read.
+            np.ndarray, optional: Uint8, BGR (H, W, 3), or (H, W) for a detector of grayscale images; None if it cannot
+            be read.
         """
         return self.preprocessing.loader.read(path)
 
@@ -100,7 +100,7 @@ class Detector:
 
         Args:
             images (Sequence[np.ndarray]): Images as :meth:`read` gives them: uint8, BGR (H, W, 3), as OpenCV reads
-                them, or (H, W) for a detector of grey images.
+                them, or (H, W) for a detector of grayscale images.
 
         Returns:
             list[Detections]: The detections of each image.
@@ -146,13 +146,13 @@ class Detector:
                 f'image {index} is {type(image).__name__}, expected an array of uint8; '
                 'cv2.imread gives None for a file that it cannot read'
             )
-        grey = self.preprocessing.loader.channels == 1
-        right = image.shape[2:] in ((1,), ()) if grey else image.shape[2:] == (3,)
+        grayscale = self.preprocessing.loader.channels == 1
+        right = image.shape[2:] in ((1,), ()) if grayscale else image.shape[2:] == (3,)
         if image.ndim < 2 or not right or image.dtype != np.uint8 or not image.size:
             raise ValueError(
                 f'image {index} has shape {image.shape} and type {image.dtype}; expected '
-                f'{"(H, W)" if grey else "(H, W, 3)"} and uint8, as '
-                f'{"cv2.imread with cv2.IMREAD_GRAYSCALE" if grey else "cv2.imread"} gives'
+                f'{"(H, W)" if grayscale else "(H, W, 3)"} and uint8, as '
+                f'{"cv2.imread with cv2.IMREAD_GRAYSCALE" if grayscale else "cv2.imread"} gives'
             )
 
     def _detect_batch(self, images: Sequence[np.ndarray]) -> List[Detections]:
@@ -165,7 +165,7 @@ class Detector:
         return results
 
     def _run(self, batch: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run the graph, which may be anybody's, and check that it gives boxes, scores and labels."""
+        """Run the graph and check that its outputs are boxes, scores and labels; the file may come from anyone."""
         outputs = self.session.run(batch)
         shapes = [output.shape for output in outputs]
         slots = shapes[-1][1:2] if shapes else ()

@@ -35,7 +35,7 @@ class Frame(NamedTuple):
     Attributes:
         file (InputFile): The file.
         index (int, optional): Number of the frame in a video, from 0; None for an image.
-        image (np.ndarray, optional): Uint8, BGR (H, W, 3) or grey (H, W); None if the file cannot be read.
+        image (np.ndarray, optional): Uint8, BGR (H, W, 3) or grayscale (H, W); None if the file cannot be read.
     """
 
     file: InputFile
@@ -108,7 +108,7 @@ def is_video(path: Path) -> bool:
 
 @contextlib.contextmanager
 def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
-    """Open a video and close it whatever happens, also when a generator that reads it is not read to its end."""
+    """Open a video and close it at the end of the context, also if a generator that reads it is closed early."""
     capture = cv2.VideoCapture(str(path))
     try:
         yield capture
@@ -133,8 +133,8 @@ def read_frames(files: Sequence[InputFile], loader: LoadImageFromFile = LoadImag
 
     Args:
         files (Sequence[InputFile]): Images and videos.
-        loader (LoadImageFromFile): How images are read, and whether frames of videos are made grey. Defaults to
-            OpenCV's colour images.
+        loader (LoadImageFromFile): How images are read, and whether frames of videos are made grayscale. Defaults to
+            OpenCV's color images.
 
     Yields:
         Frame: Every image, every frame of a video, and one without a picture for an unreadable file.
@@ -166,7 +166,7 @@ def draw(image: np.ndarray, detections: Detections, classes: Sequence[str], scor
     """Draw the detections with names and scores.
 
     Args:
-        image (np.ndarray): Uint8, BGR (H, W, 3) or grey (H, W).
+        image (np.ndarray): Uint8, BGR (H, W, 3) or grayscale (H, W).
         detections (Detections): What was found in it.
         classes (Sequence[str]): Names of the labels.
         score_thr (float): Detections with lower scores are left out.
@@ -180,7 +180,7 @@ def draw(image: np.ndarray, detections: Detections, classes: Sequence[str], scor
     for box, score, label in zip(*detections):
         if score < score_thr:
             continue
-        # Colours far apart on the wheel of hues, one for each class.
+        # Colors far apart on the wheel of hues, one for each class.
         hue = np.uint8([[[int(label) * 67 % 180, 220, 230]]])
         color = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
         x1, y1, x2, y2 = (round(float(value)) for value in box)

@@ -1,4 +1,4 @@
-"""What an exported file says about its detector; nothing in it is taken on trust."""
+"""Metadata of exported files, which are validated since a file may come from anyone."""
 
 import json
 import reprlib
@@ -14,13 +14,13 @@ FORMAT_1 = 'mmthunder detector 1'
 
 
 class Metadata(NamedTuple):
-    """What the runtime needs to know.
+    """Metadata that the runtime needs.
 
     Attributes:
         classes (list[str]): Names of the labels.
-        category_ids (list[int or str]): The data set's ids of the labels.
+        category_ids (list[int or str]): The dataset's ids of the labels.
         score_thr (float): Lowest score of a detection.
-        preprocessing (Preprocessing): How images are read and what is done to them before the graph.
+        preprocessing (Preprocessing): Reading, resizing and padding of images.
     """
 
     classes: List[str]

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class NcnnSession:
-    """Runs the networks with ncnn and everything else with numpy. Threads may share it.
+    """Runs the networks with ncnn and everything else with NumPy. It can be shared between threads.
 
     It is the reference for a program on a phone, which does the same in its own language.
 
     Args:
-        path (Path): ``detector.json`` of ``tools/deployment/export_ncnn.py``; the networks are beside it.
+        path (Path): ``detector.json`` of ``tools/deployment/export_ncnn.py``; the networks are in the same directory.
         threads (int, optional): Threads; None leaves it to ncnn. Defaults to None.
 
     The attributes are those of :class:`OnnxRuntimeSession`.
@@ -58,7 +58,9 @@ class NcnnSession:
             net.opt.num_threads = threads
         for suffix, load in (('param', net.load_param), ('bin', net.load_model)):
             if load(f'{path}.{suffix}'):
-                raise ModelFileError(f'{path}.{suffix}: missing or not readable; it belongs beside detector.json')
+                raise ModelFileError(
+                    f'{path}.{suffix}: missing or not readable; it belongs in the directory of detector.json'
+                )
         return net
 
     def _forward(self, net: 'ncnn.Net', inputs: np.ndarray, outputs: int) -> List[np.ndarray]:
@@ -72,7 +74,7 @@ class NcnnSession:
         """Normalise and pad an image.
 
         Args:
-            image (np.ndarray): BGR, (H, W, 3), or grey, (H, W, 1).
+            image (np.ndarray): BGR, (H, W, 3), or grayscale, (H, W, 1).
 
         Returns:
             np.ndarray: Float32 with shape (C, H', W').

@@ -1,4 +1,4 @@
-"""What is done to an image before the graph: the steps of the config's test pipeline, under mmdet's names."""
+"""Preprocessing of images: the steps of the config's test pipeline, with mmdet's names and arguments."""
 
 import io
 from pathlib import Path
@@ -34,7 +34,7 @@ DECODERS = ('cv2', 'pillow')
 
 
 def _decode_pillow(content: bytes, color_type: str) -> np.ndarray:
-    """Decode with Pillow as mmcv does: grey images with an alpha channel lie on mmcv's background colour."""
+    """Decode with Pillow as mmcv does: grayscale images with an alpha channel are put on a background color."""
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content)) as image:
@@ -50,7 +50,7 @@ def _decode_pillow(content: bytes, color_type: str) -> np.ndarray:
 
 
 def _rescaled(size: Size, scale: Size) -> Size:
-    """Fit a size into the longer and the shorter side of a scale; at least 1 px a side."""
+    """Fit a size into the longer and the shorter side of a scale; sides are at least 1 px."""
     factor = min(max(scale) / max(size), min(scale) / min(size))
     return max(int(size[0] * factor + 0.5), 1), max(int(size[1] * factor + 0.5), 1)
 
@@ -68,10 +68,10 @@ class LoadImageFromFile(NamedTuple):
     """Reads image files, as :class:`mmcv.transforms.LoadImageFromFile`.
 
     Attributes:
-        color_type (str): A key of :data:`COLOR_TYPES`. Those without ``_ignore_orientation`` turn images as their
-            EXIF orientation says. Defaults to ``'color'``.
+        color_type (str): A key of :data:`COLOR_TYPES`. Those without ``_ignore_orientation`` apply the EXIF
+            orientation. Defaults to ``'color'``.
         imdecode_backend (str): ``'cv2'`` or ``'pillow'``. Defaults to ``'cv2'``.
-        to_float32 (bool): Whether images are float32 from then on, so that resized values are not rounded.
+        to_float32 (bool): Whether images are converted to float32, so that resized values are not rounded.
             Defaults to False.
     """
 
@@ -81,7 +81,7 @@ class LoadImageFromFile(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """1 for grey images, otherwise 3."""
+        """1 for grayscale images, otherwise 3."""
         return 1 if self.color_type.startswith('grayscale') else 3
 
     def read(self, path: Union[str, Path]) -> Optional[np.ndarray]:
@@ -91,8 +91,8 @@ class LoadImageFromFile(NamedTuple):
             path (str or Path): The file.
 
         Returns:
-            np.ndarray, optional: Uint8, BGR (H, W, 3) or grey (H, W); None if the file cannot be read, whatever the
-            reason. What is missing of a JPEG file that is cut off is grey, as in tests with the config.
+            np.ndarray, optional: Uint8, BGR (H, W, 3) or grayscale (H, W); None if the file cannot be read, for any
+            reason. The missing part of a truncated JPEG file is gray, as in tests with the config.
 
         Raises:
             ImportError: If Pillow is needed and not installed.
@@ -213,7 +213,7 @@ class Pad(NamedTuple):
         return (max(width, self.size[0]), max(height, self.size[1])) if self.size else (width, height)
 
     def scale_factors(self, size: Size) -> Tuple[float, float]:
-        """Return 1, 1: padding moves no coordinate."""
+        """Return 1, 1, since padding does not change coordinates."""
         return 1.0, 1.0
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -230,8 +230,8 @@ class Preprocessing(NamedTuple):
     """From an image file to the graph's input.
 
     Attributes:
-        loader (LoadImageFromFile): How images are read. Defaults to OpenCV's colour images.
-        steps (tuple): What is done to them in turn: :class:`Resize`, :class:`FixShapeResize` and :class:`Pad`.
+        loader (LoadImageFromFile): Loading of images. Defaults to color images, by OpenCV.
+        steps (tuple): The steps after loading: :class:`Resize`, :class:`FixShapeResize` and :class:`Pad`.
     """
 
     loader: LoadImageFromFile = LoadImageFromFile()
@@ -325,7 +325,7 @@ EXPECTED: Dict[str, Tuple[Callable[[Any], bool], str]] = dict(
 
 
 def _read_step(item: Any, classes: dict, place: str) -> Any:
-    """Build one step of its JSON; ValueError if it is not exactly one."""
+    """Build one step from JSON; ValueError if a key or a value is wrong."""
     kind = item.get('type') if type(item) is dict else None
     if type(kind) is not str or kind not in classes:
         raise ValueError(f'{place}.type is {kind!r:.40}, expected {" or ".join(classes)}')

@@ -1,4 +1,4 @@
-"""Graphs as functions of arrays: one class per runtime."""
+"""Inference sessions, one class per runtime."""
 
 import functools
 from pathlib import Path
@@ -20,13 +20,13 @@ Outputs = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _reason(error: Exception) -> str:
-    """Return the last line of an error: the reason stands after the places that it came through."""
+    """Return the last line of an error, which has the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 class OnnxRuntimeSession:
-    """A graph in ONNX Runtime. Threads may share it.
+    """A graph in ONNX Runtime. It can be shared between threads.
 
     Args:
         path (Path): The ONNX file.
@@ -106,7 +106,7 @@ def openvino_core() -> 'openvino.Core':
 
 
 class OpenVINOSession:
-    """A graph in OpenVINO, on the CPU and in float32 where the graph is. Threads may share it.
+    """A graph in OpenVINO, on the CPU and in float32 where the graph is. It can be shared between threads.
 
     Args:
         path (Path): The ONNX file, or the .xml of OpenVINO's own format.

@@ -1,4 +1,4 @@
-"""The parts of a two-stage detector between and after its networks, in numpy.
+"""The parts of a two-stage detector between and after its networks, in NumPy.
 
 For runtimes whose graphs hold the networks alone.
 """

@@ -1,4 +1,4 @@
-r"""Draws what the modules of a ThunderNet do with an image, as one picture.
+r"""Draws the outputs of the modules of a ThunderNet for an image, as one picture.
 
     python tools/analysis_tools/visualize_modules.py data/shapes/val/000008.jpg \
         configs/thundernet/snet49_shapes.py \
@@ -82,10 +82,8 @@ def draw_boxes(image: np.ndarray, boxes: Tensor) -> np.ndarray:
     visualizer = DetLocalVisualizer(name='proposals')
     visualizer.set_image(image)
     # From yellow for the best to dark purple.
-    colours = plt.get_cmap('plasma')(np.linspace(0, 1, max(len(boxes), 1)))[:, :3] * 255
-    visualizer.draw_bboxes(
-        boxes.flip(0), edge_colors=[tuple(int(v) for v in colour) for colour in colours], line_widths=2
-    )
+    colors = plt.get_cmap('plasma')(np.linspace(0, 1, max(len(boxes), 1)))[:, :3] * 255
+    visualizer.draw_bboxes(boxes.flip(0), edge_colors=[tuple(int(v) for v in color) for color in colors], line_widths=2)
     return visualizer.get_image()
 
 
@@ -123,7 +121,7 @@ def draw_map(axes: Axes, values: Tensor, sample: DetDataSample, boxes: Tensor) -
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Convert an image in BGR (H, W, 3) or grey (H, W) to RGB, uint8, (H, W, 3)."""
+    """Convert an image in BGR (H, W, 3) or grayscale (H, W) to RGB, uint8, (H, W, 3)."""
     image = image.astype(np.uint8)
     return mmcv.gray2rgb(image) if image.ndim == 2 else mmcv.bgr2rgb(image)
 

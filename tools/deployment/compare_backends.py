@@ -1,4 +1,4 @@
-"""Compares exported detectors with PyTorch on a data set: detection by detection, and in the metric of its config.
+"""Compares exported detectors with PyTorch on a dataset: detection by detection, and in the metric of its config.
 
     python tools/deployment/compare_backends.py CONFIG CHECKPOINT detector.onnx [detector_int8.onnx ...]
 
@@ -47,13 +47,13 @@ def build_evaluator(cfg: Config, dataset: BaseDataset, count: int) -> Evaluator:
     for metric in evaluator.metrics:
         if isinstance(metric, CocoMetric):
             # By default all images of the annotation file, and nothing is detected in those that are left out, here
-            # and by the data set's indices.
+            # and by the dataset's indices.
             metric.img_ids = [dataset.get_data_info(i)['img_id'] for i in range(count)]
     return evaluator
 
 
 def note_preprocessing(exported: dict, pipeline: ImagePipeline) -> None:
-    """Name the files that preprocess images in another way than the config."""
+    """Print which files preprocess images in another way than the config."""
     try:
         own = pipeline.describe()
     except ValueError:

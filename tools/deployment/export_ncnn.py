@@ -1,4 +1,4 @@
-"""Writes a ThunderNet as two networks of ncnn and what a program needs to connect them.
+"""Exports a ThunderNet to two ncnn networks and the settings that a program needs to connect them.
 
     python tools/deployment/export_ncnn.py CONFIG CHECKPOINT --output detector_ncnn
 

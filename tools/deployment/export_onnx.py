@@ -1,8 +1,8 @@
-"""Writes a detector as one ONNX file: uint8 image in, boxes, scores and labels out.
+"""Exports a detector to one ONNX file: uint8 image in, boxes, scores and labels out.
 
     python tools/deployment/export_onnx.py CONFIG CHECKPOINT --output detector.onnx
 
-The file is compared with the detector on images first and not written if it finds something else.
+Its detections are compared with those of the detector first; the file is not written if they differ.
 """
 
 import argparse

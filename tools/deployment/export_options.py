@@ -1,4 +1,4 @@
-"""What the exporters have in common: their options, the detector and the images to compare on."""
+"""Options of the exporters, and loading of the detector and of the images to compare on."""
 
 import argparse
 import sys
@@ -34,14 +34,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs='+',
         metavar='ID',
-        help="the data set's ids of the classes, in their order; by default those of the checkpoint or the data set",
+        help="the dataset's ids of the classes, in their order; by default those of the checkpoint or the dataset",
     )
     ids.add_argument('--annotations', type=Path, help='COCO annotation file whose categories have the ids')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
 
 
 def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuse values that make no sense."""
+    """Refuse values out of range."""
     if args.count < 1:
         parser.error(f'--count {args.count} must be at least 1')
     if args.shape and min(args.shape) < 1:
@@ -79,7 +79,7 @@ def set_category_ids(detector: BaseDetector, ids: Optional[List[int]], annotatio
 def load(
     args: argparse.Namespace, dynamic: bool = False, batch: Optional[int] = 1
 ) -> Tuple[BaseDetector, InputSpec, List[np.ndarray]]:
-    """Load what the options name.
+    """Load the detector and the images.
 
     Args:
         args (argparse.Namespace): The command line.
@@ -87,7 +87,7 @@ def load(
         batch (int, optional): Images per call; None for any number. Defaults to 1.
 
     Returns:
-        tuple: The detector, what images its graph takes, and the images to compare on.
+        tuple: The detector, the input of its graph, and the images to compare on.
 
     Raises:
         ValueError: If the values do not fit the detector.
@@ -100,13 +100,13 @@ def load(
 
 
 def report(name: str, agreement: Agreement, args: argparse.Namespace, spec: InputSpec) -> None:
-    """Print how a runtime and the detector compare, and on what.
+    """Print the comparison of a runtime with the detector.
 
     Args:
         name (str): Name of the runtime.
         agreement (Agreement): The comparison.
         args (argparse.Namespace): The command line.
-        spec (InputSpec): What images the graph takes.
+        spec (InputSpec): Input of the graph.
     """
     if args.shape:
         steps = ', '.join(map(str, spec.preprocessing.steps))
