@@ -29,7 +29,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import pandas as pd
 import torch
@@ -65,17 +65,6 @@ def differing_keys(first: Any, second: Any, key: str) -> List[str]:
         names = dict.fromkeys([*first, *second])
         return [found for name in names for found in differing_keys(first.get(name), second.get(name), f'{key}.{name}')]
     return [] if first == second else [key]
-
-
-def parse_complete(texts: Iterable[str]) -> List[dict]:
-    """Parse JSON texts, except those that were cut off when the run was killed."""
-    objects = []
-    for text in texts:
-        try:
-            objects.append(json.loads(text))
-        except json.JSONDecodeError:
-            pass
-    return objects
 
 
 class Run:
@@ -121,12 +110,16 @@ class Run:
         """Read the AP after the last step, from the last validation or else the test; empty if there is none."""
         if not self.is_trained():
             return {}
-        logs = [path.read_text().splitlines() for path in sorted(self.work_dir.glob('*/vis_data/scalars.json'))]
-        tests = [path.read_text() for path in sorted(self.work_dir.glob('test/*/*.json'))]
+        logs = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
+        tests = sorted(self.work_dir.glob('test/*/*.json'))
+        # A text that was cut off by a kill has no brace at its end.
+        lines = [line for path in logs for line in path.read_text().splitlines() if line.endswith('}')]
+        results = [text for text in (path.read_text().rstrip() for path in tests) if text.endswith('}')]
         # A line of a training step has an 'iter', that of a validation has none. The 'step' of a validation counts
         # epochs by mmengine's default, also where the schedule counts iterations.
-        last = parse_complete(line for lines in logs for line in lines)[-1:]
-        result = next((line for line in last if 'iter' not in line), None) or [{}, *parse_complete(tests)][-1]
+        result = json.loads(lines[-1]) if lines else dict(iter=0)
+        if 'iter' in result:
+            result = json.loads(results[-1]) if results else {}
         found = {column: result[key] for column, keys in METRICS.items() for key in keys if key in result}
         return found if 'AP' in found else {}
 
