@@ -23,7 +23,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 CONFIGS_ROOT = Path(__file__).resolve().parents[1] / 'configs'
-CONFIGS = sorted(path for path in CONFIGS_ROOT.rglob('*.py') if '_base_' not in path.parts)
+# Configs of users' own data lie beside the directories.
+CONFIGS = sorted(path for path in CONFIGS_ROOT.glob('*/**/*.py') if '_base_' not in path.parts)
 # Short names, each of which inherits the config of a full name.
 ALIASES = {
     'snet49_coco': 'thundernet_snet49_4xb16-375k_coco',
