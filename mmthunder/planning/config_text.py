@@ -7,6 +7,7 @@ from typing import List
 
 import mmthunder
 
+from .layouts import Part
 from .plan import Plan
 
 WIDTH = 120  # characters
@@ -106,28 +107,27 @@ model = dict(
 )""".split('\n')
 
 
-def _loaders(plan: Plan) -> List[str]:
-    annotations = [_path(part.annotations, plan) for part in (plan.layout.train, plan.layout.val)]
-    lines = [f'train_annotations = {annotations[0]}', f'val_annotations = {annotations[1]}']
+def _files(part: Part, plan: Plan) -> str:
+    """Return the arguments of a dataset that name its files."""
+    annotations = f'ann_file={_path(part.annotations, plan)}'
     if plan.layout.format == 'voc':
-        lines.append("files = dict(type='XMLDataset', data_root=data_root, data_prefix=dict(sub_data_root=''))")
-        files = ['**files'] * 2
-    else:
-        parts = (plan.layout.train, plan.layout.val)
-        files = [f'data_prefix=dict(img={_path(part.images, plan)})' for part in parts]
-        lines += ['val_evaluator = dict(ann_file=val_annotations)', 'test_evaluator = val_evaluator']
-    train, val = (
-        f'dict(ann_file={split}_annotations, metainfo=metainfo, pipeline={pipeline}_pipeline, {prefix})'
-        for split, pipeline, prefix in (('train', 'train', files[0]), ('val', 'test', files[1]))
-    )
-    return lines + [
+        return f"dict(type='XMLDataset', {annotations}, data_prefix=dict(sub_data_root=data_root))"
+    return f'dict({annotations}, data_prefix=dict(img={_path(part.images, plan)}))'
+
+
+def _loaders(plan: Plan) -> List[str]:
+    evaluators = ["val_evaluator = dict(ann_file=val_files['ann_file'])", 'test_evaluator = val_evaluator']
+    return [
+        f'train_files = {_files(plan.layout.train, plan)}',
+        f'val_files = {_files(plan.layout.val, plan)}',
         'train_dataloader = dict(',
         '    batch_size=batch_size,',
         '    num_workers=num_workers,',
-        f'    dataset={train},',
+        '    dataset=dict(metainfo=metainfo, pipeline=train_pipeline, **train_files),',
         ')',
-        f'val_dataloader = dict(dataset={val})',
+        'val_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=test_pipeline, **val_files))',
         'test_dataloader = val_dataloader',
+        *([] if plan.layout.format == 'voc' else evaluators),
     ]
 
 

@@ -70,6 +70,16 @@ def test_same_plan_twice(write, output, measured):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize('name', ['coco_own', 'voc', 'yolo'])
+def test_relative_paths(name, write, measured, monkeypatch):
+    """They stay relative, as in mmdet's configs."""
+    monkeypatch.chdir(write(name).parent)
+    plan_config('data', 'my_data.py')
+    cfg = Config.fromfile('my_data.py')
+    assert cfg.data_root == 'data/'
+    assert len(dataset_images(cfg, 'train')) == 10 and len(dataset_images(cfg, 'val')) == 4
+
+
 def test_config_may_move_with_its_annotations(write, output, measured, tmp_path):
     plan_config(write('coco_one'), output)
     output.parent.rename(tmp_path / 'elsewhere')
