@@ -234,7 +234,10 @@ class ImagePipeline:
         if type(loader) is not LoadTruncatedImageFromFile:
             self._refuse(loader, '', 'LoadImageFromFile')
         if loader.color_type not in preprocessing.COLOR_TYPES:
-            like = 'color_ignore_orientation or grayscale_ignore_orientation, which read images of 8 bits alike'
+            like = (
+                "'color_ignore_orientation' and 'grayscale_ignore_orientation', which are the same for 8-bit images "
+                'without alpha'
+            )
             self._refuse(loader, f'color_type={loader.color_type!r}', like)
         if loader.imdecode_backend not in preprocessing.DECODERS:
             self._refuse(loader, f'imdecode_backend={loader.imdecode_backend!r}', ' or '.join(preprocessing.DECODERS))
