@@ -65,6 +65,13 @@ def test_nms_in_turn():
     assert possible[4:].tolist() == [True, True] and certain[4:].tolist() == [False, False]
 
 
+def test_iou_at_the_threshold():
+    """Runtimes round it up or down."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4]])
+    certain, possible = nms_outcomes(boxes, torch.tensor([0.9, 0.8, 0.1]), torch.ones(3, dtype=torch.bool), 0.5)
+    assert certain.tolist() == [True, False, False] and possible.tolist() == [True, True, True]
+
+
 @pytest.mark.parametrize('seed', range(20))
 def test_keep_highest(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -104,6 +111,24 @@ def test_detector_without_ties(make_detector, images, faster_rcnn, recipe):
         np.testing.assert_allclose(outcomes.scores[order], found.scores, atol=1e-6)
         np.testing.assert_allclose(outcomes.boxes[order], found.boxes, atol=1e-3)
         assert outcomes.labels[order].tolist() == found.labels.tolist()
+
+
+def test_equal_objectness(make_detector, images):
+    """Which anchors are among the best is arbitrary then, so that no proposal and no detection is certain."""
+    # No anchor suppresses another.
+    detector = make_detector(
+        test_cfg__rpn=dict(nms_pre=40, max_per_img=1000, nms=dict(type='nms', iou_threshold=1.0), min_bbox_size=0)
+    )
+    for parameter in detector.rpn_head.rpn_cls.parameters():
+        torch.nn.init.zeros_(parameter)
+    pipeline = ImagePipeline(detector.cfg)
+    found = detect(detector, images[0], pipeline)
+    outcomes = find_outcomes(detector, images[0], pipeline, 0.05)
+    assert not outcomes.certain.any() and len(outcomes.boxes) > len(found.boxes) > 3
+    # Those found are among the possible ones.
+    distances = np.abs(outcomes.boxes[:, None] - found.boxes).max(-1)
+    distances[outcomes.labels[:, None] != found.labels] = np.inf
+    assert distances.min(0).max() < 1e-3
 
 
 def test_many_candidates(make_detector, images, monkeypatch):
