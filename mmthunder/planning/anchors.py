@@ -53,7 +53,7 @@ def fit_anchors(boxes: np.ndarray, count: int, stride: int) -> np.ndarray:
 
 
 def choose_anchors(boxes: np.ndarray, stride: int, counts: Sequence[int] = COUNTS) -> List[Tuple[int, int]]:
-    """Choose the fewest anchors that meet nearly as many boxes at IoU 0.5 as the largest number does.
+    """Choose the fewest anchors that match nearly as many boxes at IoU 0.5 as the largest number does.
 
     Args:
         boxes (np.ndarray): (x1, y1, x2, y2) in pixels as the network sees them in training, (N, 4); N is at least 1.
@@ -64,6 +64,6 @@ def choose_anchors(boxes: np.ndarray, stride: int, counts: Sequence[int] = COUNT
         list[tuple[int, int]]: Widths and heights in pixels.
     """
     fits = [fit_anchors(boxes, count, stride) for count in counts]
-    unmet = [float((best_ious(boxes, anchors, stride) < 0.5).mean()) for anchors in fits]
-    chosen = next(index for index, share in enumerate(unmet) if share <= min(unmet) + WORTH)
+    unmatched = [float((best_ious(boxes, anchors, stride) < 0.5).mean()) for anchors in fits]
+    chosen = next(index for index, share in enumerate(unmatched) if share <= min(unmatched) + WORTH)
     return [(int(width), int(height)) for width, height in fits[chosen]]

@@ -6,8 +6,8 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from .annotated_images import AnnotatedImage
-from .image_pass import Look
-from .orientation import asymmetry, has_no_upside, one_sided_classes
+from .image_pass import ImageFacts
+from .orientation import asymmetry, is_orientation_free, mirror_sensitive_classes
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Fingerprint:
         boxes_per_image (np.ndarray): Including images without boxes, (M,).
         crowded (float): Share of boxes that overlap another one by an IoU of more than 0.5.
         grey (float): Share of images without colour.
-        no_upside (bool): Whether objects look alike upside down.
-        one_sided (tuple[str]): Classes whose mirror images may be of another class.
+        orientation_free (bool): Whether the objects have no upright orientation.
+        mirror_sensitive (tuple[str]): Classes whose mirror images may be of another class.
     """
 
     classes: Tuple[str, ...]
@@ -43,8 +43,8 @@ class Fingerprint:
     boxes_per_image: np.ndarray
     crowded: float = 0.0
     grey: float = 0.0
-    no_upside: bool = False
-    one_sided: Tuple[str, ...] = ()
+    orientation_free: bool = False
+    mirror_sensitive: Tuple[str, ...] = ()
 
     @property
     def relative_boxes(self) -> np.ndarray:
@@ -69,14 +69,17 @@ def _share_crowded(images: Sequence[AnnotatedImage]) -> float:
 
 
 def take_fingerprint(
-    train: Sequence[AnnotatedImage], val: Sequence[AnnotatedImage], looks: Sequence[Look], classes: Tuple[str, ...]
+    train: Sequence[AnnotatedImage],
+    val: Sequence[AnnotatedImage],
+    facts: Sequence[ImageFacts],
+    classes: Tuple[str, ...],
 ) -> Fingerprint:
     """Take the fingerprint of a data set.
 
     Args:
         train (Sequence[AnnotatedImage]): The training images.
         val (Sequence[AnnotatedImage]): The validation images.
-        looks (Sequence[Look]): What was seen of each training image.
+        facts (Sequence[ImageFacts]): What was seen of each training image.
         classes (tuple[str]): The class list.
 
     Returns:
@@ -89,8 +92,8 @@ def take_fingerprint(
 
     per_image = np.array([int((~image.ignored).sum()) for image in train], int)
     patches: List[List[np.ndarray]] = [[] for _ in classes]
-    for look in looks:
-        for label, patch in zip(look.patch_labels, look.patches):
+    for fact in facts:
+        for label, patch in zip(fact.patch_labels, fact.patches):
             patches[label].append(patch)
     asymmetries = [
         (len(stack), asymmetry(np.stack(stack), 1), asymmetry(np.stack(stack), 2))
@@ -109,7 +112,7 @@ def take_fingerprint(
         boxes=np.concatenate([np.zeros((0, 4), np.float32), *(image.boxes[~image.ignored] for image in train)]),
         boxes_per_image=per_image,
         crowded=_share_crowded(train),
-        grey=float(np.mean([look.grey for look in looks])) if looks else 0.0,
-        no_upside=has_no_upside(asymmetries) if asymmetries else False,
-        one_sided=one_sided_classes(classes),
+        grey=float(np.mean([fact.grey for fact in facts])) if facts else 0.0,
+        orientation_free=is_orientation_free(asymmetries) if asymmetries else False,
+        mirror_sensitive=mirror_sensitive_classes(classes),
     )

@@ -24,8 +24,8 @@ LOADER = LoadTruncatedImageFromFile()  # as the runner loads images
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look at an image finds.
+class ImageFacts:
+    """What is known of an image once it is decoded.
 
     Attributes:
         damage (str | None): Why the image cannot be used, or None.
@@ -55,23 +55,23 @@ def _perceptual_hash(grey: np.ndarray) -> np.ndarray:
     return phash(Image.fromarray(_shrink(grey, HASHED_PX)), HASH_SIZE).hash.ravel()
 
 
-def look_at(image: AnnotatedImage) -> Look:
-    """Load an image as mmdet's default pipeline does and look at it.
+def inspect_image(image: AnnotatedImage) -> ImageFacts:
+    """Load an image as mmdet's default pipeline does and measure it.
 
     Args:
         image (AnnotatedImage): The image.
 
     Returns:
-        Look: What there is.
+        ImageFacts: What was found.
     """
     info = dict(img_path=image.path)
     state = check_image(LOADER, info)
     if state.problem not in ('', CUT_OFF):
-        return Look(damage=state.problem)
+        return ImageFacts(damage=state.problem)
     pixels, width, height = info['img'], state.width, state.height
     x2, y2 = image.boxes[:, 2:].max(0, initial=0)
     if (width, height) != (image.width, image.height) and (x2 > width + 1 or y2 > height + 1):
-        return Look(
+        return ImageFacts(
             damage=f'has {width}x{height} px, but its annotations say {image.width}x{image.height}, with boxes '
             'outside of the image'
         )
@@ -85,7 +85,7 @@ def look_at(image: AnnotatedImage) -> Look:
             patches.append(_shrink(patch, PATCH_PX))
             labels.append(int(image.labels[index]))
     few = pixels[:: max(height // 64, 1), :: max(width // 64, 1)].astype(int)
-    return Look(
+    return ImageFacts(
         cut_off=state.problem == CUT_OFF,
         size=(width, height),
         grey=bool((np.ptp(few, axis=2) <= 2).all()),
@@ -95,15 +95,15 @@ def look_at(image: AnnotatedImage) -> Look:
     )
 
 
-def look_at_images(images: Sequence[AnnotatedImage]) -> List[Look]:
-    """Look at images in threads, with a progress bar.
+def inspect_images(images: Sequence[AnnotatedImage]) -> List[ImageFacts]:
+    """Inspect images in threads, with a progress bar.
 
     Args:
         images (Sequence[AnnotatedImage]): The images.
 
     Returns:
-        list[Look]: One for each image.
+        list[ImageFacts]: One for each image.
     """
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        looks = pool.map(look_at, images)
-        return list(tqdm(looks, 'Looking at images', total=len(images), unit='image'))
+        facts = pool.map(inspect_image, images)
+        return list(tqdm(facts, 'Inspecting images', total=len(images), unit='image'))

@@ -6,13 +6,13 @@ from typing import Sequence, Tuple
 import numpy as np
 
 # Names of classes that a mirror image may turn into another class, or into none at all.
-ONE_SIDED = 'left|right|(anti|counter)?clockwise|text|words?|letters?|digits?|numbers?|char(acter)?s?'
+MIRROR_SENSITIVE = 'left|right|(anti|counter)?clockwise|text|words?|letters?|digits?|numbers?|char(acter)?s?'
 # Of asymmetry(): circuit boards and blood cells have 0.03, waste on the ground 0.06 and faces 0.09. Shading counts,
 # since light comes from above.
 SMALL = 0.04
 
 
-def one_sided_classes(classes: Sequence[str]) -> Tuple[str, ...]:
+def mirror_sensitive_classes(classes: Sequence[str]) -> Tuple[str, ...]:
     """Return the classes whose names say that a mirror image may be of another class.
 
     These are names with a word such as *left* or *text*, and single letters and numbers.
@@ -24,11 +24,13 @@ def one_sided_classes(classes: Sequence[str]) -> Tuple[str, ...]:
         tuple[str]: Those that were found.
     """
 
-    def one_sided(name: str) -> bool:
+    def mirror_sensitive(name: str) -> bool:
         words = re.findall('[a-z]+|[0-9]+', re.sub('([a-z])([A-Z])', r'\1 \2', name).lower())
-        return any(re.fullmatch(ONE_SIDED, word) for word in words) or bool(re.fullmatch(r'\w|\d+', name.strip()))
+        return any(re.fullmatch(MIRROR_SENSITIVE, word) for word in words) or bool(
+            re.fullmatch(r'\w|\d+', name.strip())
+        )
 
-    return tuple(name for name in classes if one_sided(name))
+    return tuple(name for name in classes if mirror_sensitive(name))
 
 
 def asymmetry(patches: np.ndarray, axis: int) -> float:
@@ -52,8 +54,8 @@ def asymmetry(patches: np.ndarray, axis: int) -> float:
     return float((common / max(energy, 1e-9) - 1 / len(patches)) * len(patches) / max(len(patches) - 1, 1))
 
 
-def has_no_upside(asymmetries: Sequence[Tuple[int, float, float]]) -> bool:
-    """Decide whether objects look alike upside down, as cells, aerial photographs or parts on a table do.
+def is_orientation_free(asymmetries: Sequence[Tuple[int, float, float]]) -> bool:
+    """Return whether objects have no upright orientation, as cells, or things in aerial photographs.
 
     Args:
         asymmetries (Sequence[tuple[int, float, float]]): Number of patches, vertical and horizontal

@@ -107,11 +107,11 @@ def _fit_anchors(plan: Plan) -> PipelineSample:
     stride = plan.value('stride')
     anchors = choose_anchors(sample.boxes, stride)
     anchors = plan.given.get('anchors', anchors)
-    unmet = (best_ious(sample.boxes, np.array(anchors), stride) < 0.5).mean()
+    unmatched = (best_ious(sample.boxes, np.array(anchors), stride) < 0.5).mean()
     low, middle, high = np.percentile(np.sqrt((sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1)), [5, 50, 95])
     reason = (
         f'fitted to {len(sample.boxes)} boxes of {low:.0f}, {middle:.0f} and {high:.0f} px (5, 50, 95 %) after the '
-        f'pipeline; {unmet:.1%} of them are met by none at IoU 0.5'
+        f'pipeline; {unmatched:.1%} of them are matched by none at IoU 0.5'
     )
     plan.decide(Decision('anchors', anchors, reason))
     return sample

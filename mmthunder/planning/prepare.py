@@ -11,7 +11,7 @@ from mmthunder.datasets import AnnotationError
 from .annotated_images import AnnotatedImage, dataset_cfg, keep_classes, read_annotated_images, read_classes
 from .annotation_files import complete_part, write_coco, write_part
 from .fingerprint import Fingerprint, take_fingerprint
-from .image_pass import Look, look_at_images
+from .image_pass import ImageFacts, inspect_images
 from .importing import import_coco
 from .layouts import Layout, Part
 from .near_copies import group_near_copies
@@ -65,9 +65,9 @@ def prepare(layout: Layout, directory: Path, classes: Optional[Sequence[str]] = 
     images = splits['train'] + splits['val']
     if len(splits['train']) < 2:
         raise PlanningError(f'{layout.train.annotations}: has {len(splits["train"])} image; expected at least 2')
-    looks = look_at_images(images)
-    good = _without_damage(layout, images, looks, notes)
-    groups = dict(zip(good, group_near_copies([looks[index].hash for index in good]).tolist()))
+    facts = inspect_images(images)
+    good = _without_damage(layout, images, facts, notes)
+    groups = dict(zip(good, group_near_copies([facts[index].hash for index in good]).tolist()))
     train = [index for index in good if index < len(splits['train'])]
     val = [index for index in good if index >= len(splits['train'])]
     if layout.val:
@@ -85,7 +85,7 @@ def prepare(layout: Layout, directory: Path, classes: Optional[Sequence[str]] = 
         train_part = write_part(layout.train, layout.format, [images[i].image_id for i in train], directory / 'train')
         layout = replace(layout, train=train_part, val=val_part)
     fingerprint = take_fingerprint(
-        [images[i] for i in train], [images[i] for i in val], [looks[i] for i in train], classes
+        [images[i] for i in train], [images[i] for i in val], [facts[i] for i in train], classes
     )
     return Prepared(layout, classes, fingerprint, notes)
 
@@ -147,18 +147,18 @@ def _count_boxes(images: Sequence[AnnotatedImage], num_classes: int) -> np.ndarr
 
 
 def _without_damage(
-    layout: Layout, images: Sequence[AnnotatedImage], looks: Sequence[Look], notes: List[str]
+    layout: Layout, images: Sequence[AnnotatedImage], facts: Sequence[ImageFacts], notes: List[str]
 ) -> List[int]:
     """Return the indices of images that can be used; the others are noted."""
-    damaged = [(image.path, look.damage) for image, look in zip(images, looks) if look.damage]
+    damaged = [(image.path, fact.damage) for image, fact in zip(images, facts) if fact.damage]
     if len(damaged) > MAX_DAMAGED * len(images):
         raise PlanningError(
             f'{layout.train.annotations}: {len(damaged)} of {len(images)} images cannot be used, for example '
             f'{damaged[0][0]}: {damaged[0][1]}; name the directory of the images with --train-images'
         )
     notes += [f'left out: {path}: {damage}' for path, damage in damaged]
-    notes += [f'cut off, used in part: {image.path}' for image, look in zip(images, looks) if look.cut_off]
-    return [index for index, look in enumerate(looks) if not look.damage]
+    notes += [f'cut off, used in part: {image.path}' for image, fact in zip(images, facts) if fact.cut_off]
+    return [index for index, fact in enumerate(facts) if not fact.damage]
 
 
 def _divide(

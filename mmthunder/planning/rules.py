@@ -18,7 +18,7 @@ from .timing import Timing
 SIDES = (320, 416, 512, 640)  # of a square of as many pixels as the input
 # A training step at stride 8 takes about 1.5 times as long as at stride 16.
 STRIDE_COST = {16: 1.0, 8: 1.5}
-MET = 0.9  # share of boxes that an anchor should meet at IoU 0.5, in the mean of the classes
+MATCHED = 0.9  # share of boxes that an anchor should match at IoU 0.5, in the mean of the classes
 GAIN = 0.02  # by which a costlier input must raise it, if none reaches that share
 SAMPLE = 4000  # boxes that it is estimated on
 LR = 4e-3  # of AdamW for 4 images
@@ -59,8 +59,8 @@ def input_size(image_sizes: np.ndarray, side: int) -> Tuple[int, int]:
     return width, height
 
 
-def unmet_boxes(fingerprint: Fingerprint, size: Tuple[int, int], stride: int) -> float:
-    """Estimate the share of boxes that no anchor meets at IoU 0.5, with 25 anchors fitted to them.
+def unmatched_share(fingerprint: Fingerprint, size: Tuple[int, int], stride: int) -> float:
+    """Estimate the share of boxes that no anchor matches at IoU 0.5, with 25 anchors fitted to them.
 
     Args:
         fingerprint (Fingerprint): Of the data.
@@ -72,15 +72,15 @@ def unmet_boxes(fingerprint: Fingerprint, size: Tuple[int, int], stride: int) ->
     """
     step = max(len(fingerprint.boxes) // SAMPLE, 1)
     boxes = fingerprint.relative_boxes[::step] * np.tile(size, 2)
-    unmet = best_ious(boxes, fit_anchors(boxes, 25, stride), stride) < 0.5
+    unmatched = best_ious(boxes, fit_anchors(boxes, 25, stride), stride) < 0.5
     labels = fingerprint.box_labels[::step]
-    return float(np.mean([unmet[labels == label].mean() for label in np.unique(labels)]))
+    return float(np.mean([unmatched[labels == label].mean() for label in np.unique(labels)]))
 
 
 def choose_input(
     fingerprint: Fingerprint, size: Optional[Tuple[int, int]] = None, stride: Optional[int] = None
 ) -> List[Decision]:
-    """Choose input size and stride: the cheapest with which anchors can meet most boxes of all classes.
+    """Choose input size and stride: the cheapest with which anchors can match most boxes of all classes.
 
     Small objects thus get a finer stride, which costs half of what an input of twice the size does, or both.
 
@@ -97,27 +97,27 @@ def choose_input(
     options.sort(key=lambda option: option[0][0] * option[0][1] * STRIDE_COST.get(option[1], 1))
     chosen, least = options[0], math.inf
     for option in options:
-        unmet = unmet_boxes(fingerprint, *option)
-        if unmet < least - GAIN:
-            chosen, least = option, unmet
-        if least <= 1 - MET:
+        unmatched = unmatched_share(fingerprint, *option)
+        if unmatched < least - GAIN:
+            chosen, least = option, unmatched
+        if least <= 1 - MATCHED:
             break
     boxes = fingerprint.relative_boxes * np.tile(chosen[0], 2)
     low, middle, high = np.percentile(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1)), [5, 50, 95])
     return [
         Decision('input_size', chosen[0], f'boxes are {low:.0f}, {middle:.0f} and {high:.0f} px (5, 50, 95 %) in it'),
-        Decision('stride', chosen[1], f'anchors can meet {1 - least:.0%} of the boxes, in the mean of the classes'),
+        Decision('stride', chosen[1], f'anchors can match {1 - least:.0%} of the boxes, in the mean of the classes'),
     ]
 
 
 def choose_flips(fingerprint: Fingerprint) -> Decision:
     """Choose the directions in which images are flipped: none where it would change a class."""
-    if fingerprint.one_sided:
-        names = ', '.join(map(repr, fingerprint.one_sided[:3]))
+    if fingerprint.mirror_sensitive:
+        names = ', '.join(map(repr, fingerprint.mirror_sensitive[:3]))
         return Decision('flips', [], f'a mirror image would change the class {names}')
-    if fingerprint.no_upside:
-        return Decision('flips', ['horizontal', 'vertical', 'diagonal'], 'objects look alike upside down')
-    return Decision('flips', ['horizontal'], 'objects have an upper side')
+    if fingerprint.orientation_free:
+        return Decision('flips', ['horizontal', 'vertical', 'diagonal'], 'the objects have no upright orientation')
+    return Decision('flips', ['horizontal'], 'the objects have an upright orientation')
 
 
 def choose_distortion(fingerprint: Fingerprint) -> Decision:

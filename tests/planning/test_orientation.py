@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmthunder.planning.orientation import asymmetry, has_no_upside, one_sided_classes
+from mmthunder.planning.orientation import asymmetry, is_orientation_free, mirror_sensitive_classes
 
 
 @pytest.mark.parametrize(
@@ -12,12 +12,12 @@ from mmthunder.planning.orientation import asymmetry, has_no_upside, one_sided_c
     ['turn left', 'arrow_right', 'LeftHand', '7', 'B', 'digit', 'text-line', 'counterclockwise', 'license_letters'],
 )
 def test_one_sided(name):
-    assert one_sided_classes(('cat', name)) == (name,)
+    assert mirror_sensitive_classes(('cat', name)) == (name,)
 
 
 @pytest.mark.parametrize('name', ['bright', 'cleft', 'copyright', 'RBC', 'texture', 'class_2', 'wordless', 'bottle'])
 def test_not_one_sided(name):
-    assert one_sided_classes((name,)) == ()
+    assert mirror_sensitive_classes((name,)) == ()
 
 
 def patches(kind: str, count: int = 300) -> np.ndarray:
@@ -43,10 +43,10 @@ def test_asymmetry():
 
 def test_upside():
     measured = {kind: (300, asymmetry(patches(kind), 1), asymmetry(patches(kind), 2)) for kind in ('cells', 'faces')}
-    assert has_no_upside([measured['cells']])
-    assert not has_no_upside([measured['faces']])
-    assert not has_no_upside([measured['faces'], (30, 0.0, 0.0)])
+    assert is_orientation_free([measured['cells']])
+    assert not is_orientation_free([measured['faces']])
+    assert not is_orientation_free([measured['faces'], (30, 0.0, 0.0)])
     # As much in either direction: something else than up and down.
-    assert has_no_upside([(300, 0.3, 0.3)])
+    assert is_orientation_free([(300, 0.3, 0.3)])
     # Too few to tell.
-    assert not has_no_upside([(50, 0.0, 0.0)])
+    assert not is_orientation_free([(50, 0.0, 0.0)])

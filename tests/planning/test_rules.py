@@ -90,8 +90,8 @@ def test_given_input():
     ('kwargs', 'flips'),
     [
         (dict(), ['horizontal']),
-        (dict(no_upside=True), ['horizontal', 'vertical', 'diagonal']),
-        (dict(no_upside=True, one_sided=('left',)), []),
+        (dict(orientation_free=True), ['horizontal', 'vertical', 'diagonal']),
+        (dict(orientation_free=True, mirror_sensitive=('left',)), []),
     ],
 )
 def test_flips(kwargs, flips):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmthunder.planning.annotated_images import AnnotatedImage
-from mmthunder.planning.image_pass import look_at, look_at_images
+from mmthunder.planning.image_pass import inspect_image, inspect_images
 from mmthunder.planning.near_copies import group_near_copies
 from mmthunder.planning.splitting import choose_val
 
@@ -80,13 +80,13 @@ def test_near_copies_are_found(tmp_path):
     paths = [str(tmp_path / f'{number}.jpg') for number in range(len(files))]
     for path, pixels in zip(paths, files):
         cv2.imwrite(path, pixels, [cv2.IMWRITE_JPEG_QUALITY, 60])
-    looks = look_at_images([image(path, []) for path in paths])
-    groups = group_near_copies([look.hash for look in looks])
+    facts = inspect_images([image(path, []) for path in paths])
+    groups = group_near_copies([fact.hash for fact in facts])
     assert len(set(groups[:4])) == 1 and len(set(groups)) == len(files) - 3
     # The hash is that of the library.
     grey = cv2.cvtColor(cv2.imread(paths[0]), cv2.COLOR_BGR2GRAY)
     shrunk = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)
-    assert (imagehash.phash(Image.fromarray(shrunk), 16).hash.ravel() == looks[0].hash).all()
+    assert (imagehash.phash(Image.fromarray(shrunk), 16).hash.ravel() == facts[0].hash).all()
 
 
 def test_chains_are_one_group():
@@ -106,13 +106,13 @@ def test_look(tmp_path):
     cv2.imwrite(str(path), pixels)
     boxes = np.array([[20, 10, 50, 40], [0, 0, 80, 60], [70, 50, 72, 52]], np.float32)
     grey = AnnotatedImage(str(path), 0, 80, 60, boxes, np.array([2, 1, 0]), np.array([False, True, False]))
-    look = look_at(grey)
-    assert look.damage is None and look.size == (80, 60) and look.grey
+    fact = inspect_image(grey)
+    assert fact.damage is None and fact.size == (80, 60) and fact.grey
     # The second box is ignored, the third too small.
-    assert look.patch_labels == (2,) and (look.patches == 200).all()
+    assert fact.patch_labels == (2,) and (fact.patches == 200).all()
     pixels[..., 0] = 90
     cv2.imwrite(str(path), pixels)
-    assert not look_at(grey).grey
+    assert not inspect_image(grey).grey
 
 
 @pytest.mark.parametrize('content', [None, b'', b'<html></html>'])
@@ -120,4 +120,4 @@ def test_damage(content, tmp_path):
     path = tmp_path / 'a.jpg'
     if content is not None:
         path.write_bytes(content)
-    assert look_at(image(str(path), [])).damage
+    assert inspect_image(image(str(path), [])).damage
