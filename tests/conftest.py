@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import importlib
 import itertools
 import random
@@ -39,6 +40,11 @@ settings.load_profile('few')
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--kills', type=int, default=10, help='kills of the stress test')
+
+
+def pytest_collection_finish() -> None:
+    # mmengine collects garbage when it builds a dataset, which takes longer than a test among all that torch has.
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')
