@@ -141,7 +141,7 @@ def test_iterations_fill_the_time():
 
 
 def test_too_little_time():
-    timing = Timing(start=20, step=0.5, val=10)
+    timing = Timing(start=20, step=0.5, val=100)
     with pytest.raises(PlanningError, match='one epoch') as error:
         rules.choose_iterations(400, 1, timing, 4)
     # What the message asks for is enough, and no more than that.

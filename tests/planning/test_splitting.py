@@ -56,6 +56,13 @@ def test_a_class_of_one_image_is_trained():
     assert len(choose_val(images, np.arange(10), 2)) == 2
 
 
+def test_many_classes_of_one_image():
+    """Most random draws would take the only image of a class."""
+    images = [image(f'a{i:02d}.jpg', [0]) for i in range(30)] + [image(f'b{i:02d}.jpg', [i + 1]) for i in range(30)]
+    chosen = choose_val(images, np.arange(60), 31)
+    assert len(chosen) == 12 and max(chosen) < 30
+
+
 def test_two_images():
     assert len(choose_val([image('a', [0]), image('b', [0])], np.arange(2), 1)) == 1
 
