@@ -35,6 +35,8 @@ def test_latency(config, benchmark, backend, axis, value):
     if axis == 'proposals':
         options['model.test_cfg.rpn.nms_pre'] = max(1000, 2 * value)  # chosen among at least twice as many anchors
     detector = load_detector(config, cfg_options=options)
+    if axis in ('classes', 'crowded'):  # the exporter compares the names with the head
+        detector.dataset_meta = dict(classes=[str(label) for label in range(value)])
     # Nothing scores above 1, everything above 0.
     set_score_thr(detector, 0.0 if axis == 'crowded' else 1.0)
     size, threads = (value if axis == name else default for name, default in (('size', 320), ('threads', 1)))
