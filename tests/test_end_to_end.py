@@ -21,7 +21,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 MIM = Path(sys.executable).with_name('mim')
-pytestmark = pytest.mark.skipif(not MIM.exists(), reason='needs mim beside the interpreter')
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MIM.exists(), reason='needs mim beside the interpreter')]
 
 
 @contextmanager

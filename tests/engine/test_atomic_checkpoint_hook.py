@@ -300,6 +300,7 @@ def test_killed_at_every_operation(tmp_path, keep):
     assert operations == 12 * epochs + 1 and lost_work == {0, 1}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills forked processes')
 @pytest.mark.usefixtures('without_fsync')
 @pytest.mark.parametrize('keys', [['AP'], ['AP', 'AR']])

@@ -37,6 +37,7 @@ def set_classes(cfg: Config, classes: Any, *loaders: str) -> None:
         cfg[f'{loader}_dataloader'].dataset.metainfo = dict(classes=classes)
 
 
+@pytest.mark.slow
 class TestTrainedDetector:
     """With a checkpoint that was trained with the classes in this order."""
 

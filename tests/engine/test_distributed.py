@@ -24,7 +24,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import multiprocessing
 
-pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks processes')
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks processes')]
 
 
 @OPTIM_WRAPPERS.register_module(force=True)

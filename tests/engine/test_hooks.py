@@ -47,7 +47,7 @@ class Recorder(Hook):
             raise KeyboardInterrupt
 
 
-class TestPlainCheckpointHook:
+class TestWeightsOnlyCheckpointHook:
     def test_round_trip(self, tmp_path):
         buffer = HistoryBuffer(max_length=4)
         for i in range(6):
@@ -99,7 +99,7 @@ class TestPlainCheckpointHook:
         assert checkpoint == before
 
 
-class TestRandomStateHook:
+class TestRNGStateHook:
     def test_restores_all_sources(self, tmp_path):
         hook = HOOKS.build(dict(type='RNGStateHook'))
         draw()  # leaves a cached Gaussian in Python and numpy
@@ -269,6 +269,7 @@ class TestStrictCheckpointHook:
             self.load(half, 'fine-tune')
 
 
+@pytest.mark.slow
 class TestTraining:
     """The hooks in training runs of seconds, through the config's own runner and hooks."""
 

@@ -63,6 +63,7 @@ def test_fixed(make_detector, images, tmp_path, monkeypatch):
     assert list(output.parent.iterdir()) == [output]
 
 
+@pytest.mark.slow
 def test_dynamic(make_detector, images, tmp_path):
     """One graph for every size and any number of images, with the head recipe of the release."""
     detector = make_detector(
@@ -81,6 +82,7 @@ def test_dynamic(make_detector, images, tmp_path):
         assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
 
 
+@pytest.mark.slow
 def test_faster_rcnn(faster_rcnn, tmp_path):
     """RoIAlign of four levels and NMS of five in both runtimes."""
     images = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8) for i in range(2)]
@@ -109,6 +111,7 @@ def test_letterbox(make_detector, images, tmp_path, shape):
     assert not batch[0, :52].any() and (batch[0, 56:] == 114).all()
 
 
+@pytest.mark.slow
 def test_float_input(make_detector, images, tmp_path):
     """With to_float32 resized values are not rounded, in the runtime either."""
     detector = make_detector()
@@ -126,6 +129,7 @@ def test_float_input(make_detector, images, tmp_path):
         assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
 
 
+@pytest.mark.slow
 def test_grey(make_detector, images, tmp_path):
     detector = make_detector(
         backbone__in_channels=1, data_preprocessor=dict(mean=[114.0], std=[57.0], bgr_to_rgb=False)
@@ -158,6 +162,7 @@ def test_settings(make_detector, images, tmp_path, limited):
     assert max(counts) == 20 if limited else min(counts) > 50
 
 
+@pytest.mark.slow
 def test_equal_scores(make_detector, images, tmp_path, monkeypatch):
     """Scores of a head that has learned nothing are all equal; a graph that is really wrong is still refused."""
 

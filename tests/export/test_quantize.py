@@ -34,6 +34,7 @@ def interrupted(model: object, output: Path, *args, **kwargs) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_quantize(model, calibration, images, tmp_path, monkeypatch):
     """Both runtimes' files run with the metadata of the original; its best scores stay near."""
     expected = mean_best_score(model, images)
@@ -76,6 +77,7 @@ def test_quantize(model, calibration, images, tmp_path, monkeypatch):
     assert output.read_text() == text and output.with_suffix('.bin').stat().st_size > 4
 
 
+@pytest.mark.slow
 def test_every_size(model, tmp_path):
     pytest.importorskip('nncf')
     graph = onnx.load(model)

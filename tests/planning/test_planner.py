@@ -251,6 +251,7 @@ def test_near_copies_alone(output, measured, tmp_path):
         plan_config(root, output)
 
 
+@pytest.mark.slow
 def test_trains(write, output, tmp_path):
     """With real measurements; then some steps and a validation."""
     plan = plan_config(write('coco_own'), output, minutes=3)

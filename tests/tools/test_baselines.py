@@ -70,6 +70,7 @@ def find_things(detector: SingleStageDetector, image: np.ndarray) -> None:
         nn.init.constant_(conv.bias, 3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['yolox_tiny', 'rtmdet_tiny'])
 def test_single_stage(baselines, exported, image, name):
     """What the exported graph finds is what mmdet's test_step finds."""

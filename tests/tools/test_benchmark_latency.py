@@ -109,6 +109,7 @@ def test_package_versions(tool, monkeypatch):
     assert re.fullmatch(r'openvino [\d.]+', found) and openvino.__version__.startswith(found.split()[1])
 
 
+@pytest.mark.slow
 def test_command(tool, config, table_cells, tmp_path, monkeypatch, capsys):
     """A table per backend, in the order of the command line: configs, baselines, files; and the same numbers as CSV."""
     path = str(tmp_path / 'tiny.onnx')

@@ -38,6 +38,7 @@ def config(tiny_cfg: Config, tmp_path):
     return tmp_path / 'tiny.json'
 
 
+@pytest.mark.slow
 def test_tools(tool, load_tool, config, table_cells, tmp_path, capsys):
     model, quantized = tmp_path / 'tiny.onnx', tmp_path / 'tiny_int8.onnx'
     assert tool('export_onnx', config, '--output', model, '--threads', 1, '--count', 2) == 0
@@ -253,6 +254,7 @@ def test_other_preprocessing(load_tool, tiny_cfg, capsys):
     assert line.startswith('note: b.onnx preprocesses') and '(96, 48)' in line
 
 
+@pytest.mark.slow
 def test_orientation(tool, table_cells, make_detector, tiny_cfg, shapes, tmp_path, capsys):
     """A config that ignores the EXIF orientation: training, comparison and the exported file see the same pixels."""
     folder = tmp_path / 'turned'
@@ -276,6 +278,7 @@ def test_orientation(tool, table_cells, make_detector, tiny_cfg, shapes, tmp_pat
     assert np.array_equal(image, cv2.imread(str(folder / 'val/000000.jpg'), cv2.IMREAD_IGNORE_ORIENTATION | 1))
 
 
+@pytest.mark.slow
 def test_pure_python_config(tool, load_tool, tiny_cfg, tmp_path, capsys):
     """mmengine's new style, whose types are classes, without a test set, is exported, compared and counted."""
     text = tmp_path / 'text.py'

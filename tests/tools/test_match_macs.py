@@ -31,6 +31,7 @@ def test_search(tool, monkeypatch, target, nearest):
     assert len(counted) < len(candidates)
 
 
+@pytest.mark.slow
 def test_command_finds_the_width_of_a_config(repo, tool, table_cells, capsys):
     """The width in the file is the one that the search finds."""
     config = repo / 'configs/thundernet/ablations/thundernet_snet49-conv5-1024_4xb16-375k_coco.py'

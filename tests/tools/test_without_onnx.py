@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 
 TOOLS = [
@@ -23,6 +24,7 @@ importlib.import_module('benchmark_latency').main()
 """
 
 
+@pytest.mark.slow
 def test_import_and_eager_latency(repo: Path, tiny_cfg: Config, tmp_path: Path):
     tiny_cfg.dump(tmp_path / 'tiny.py')
     folders = [repo, repo / 'tools/analysis_tools', repo / 'tools/deployment']
