@@ -12,10 +12,10 @@ export CUDA_VISIBLE_DEVICES :=
 .PHONY: env train test test-all lint coverage mutation
 
 env:
-	@bash tools/setup_env.sh
+	@bash requirements/setup_env.sh
 
 train: env
-	@test data/shapes -nt tools/misc/make_shapes.py || { \
+	@test data/shapes -nt mmthunder/tools/misc/make_shapes.py || { \
 		echo '[train] writing the data set data/shapes (about 20 seconds) ...'; \
 		python tools/misc/make_shapes.py --out data/shapes --force; }
 	@echo '[train] training $(CONFIG) (about 6 minutes on 2 cores) ...'
@@ -35,7 +35,7 @@ test-all: env
 	@python -m pytest -m 'not stress'
 
 test-%:
-	@bash tools/setup_env.sh $*
+	@bash requirements/setup_env.sh $*
 	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest -m 'not stress'
 
 lint: env

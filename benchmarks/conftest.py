@@ -1,7 +1,6 @@
 """What the benchmarks share: the config, the detector, and how a call is measured."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -12,8 +11,6 @@ from mmengine.registry import init_default_scope
 from pytest_benchmark.fixture import BenchmarkFixture
 
 REPO = Path(__file__).resolve().parents[1]
-# What loads, exports and calls detectors is shared with tools/analysis_tools/benchmark_latency.py.
-sys.path.append(str(REPO / 'tools/analysis_tools'))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,10 +6,10 @@ does, so that images with objects are between the two.
 
 import numpy as np
 import pytest
-from exported import exported_calls, to_graph
 
 from mmthunder.apis import load_detector, set_score_thr
 from mmthunder.runtime.sessions import ONNX_BACKENDS
+from mmthunder.tools.analysis_tools.exported import exported_calls, to_graph
 
 KEYS = dict(
     proposals='model.test_cfg.rpn.max_per_img',

@@ -7,11 +7,11 @@ from typing import Callable, Dict
 
 import pytest
 import torch
-from benchmark_latency import detector_call
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.structures import DetDataSample
 
 from mmthunder.apis import load_detector
+from mmthunder.tools.analysis_tools.benchmark_latency import detector_call
 
 
 @pytest.fixture

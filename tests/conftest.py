@@ -8,7 +8,7 @@ import itertools
 import random
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Iterator
+from typing import Callable
 
 import numpy as np
 import pytest
@@ -95,16 +95,9 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope='session')
-def load_tool() -> Iterator[Callable[[str], ModuleType]]:
-    """Import a script by its path below tools/; as when it is run, it finds the scripts beside it."""
-    with pytest.MonkeyPatch.context() as patch:
-
-        def load(path: str) -> ModuleType:
-            script = REPO / 'tools' / path
-            patch.syspath_prepend(script.parent)
-            return importlib.import_module(script.stem)
-
-        yield load
+def load_tool() -> Callable[[str], ModuleType]:
+    """Import a tool's module by the path of its script below tools/."""
+    return lambda path: importlib.import_module(f'mmthunder.tools.{path[:-3].replace("/", ".")}')
 
 
 @pytest.fixture(scope='session')

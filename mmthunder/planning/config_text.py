@@ -1,11 +1,8 @@
 """Writes a plan as a config of mmdet."""
 
-import os
 import textwrap
 from pathlib import Path
 from typing import List
-
-import mmthunder
 
 from .layouts import Part
 from .plan import Plan
@@ -13,24 +10,6 @@ from .plan import Plan
 WIDTH = 120  # characters
 # Channels of the maps of stride 8, 16 and 32.
 BACKBONES = dict(snet49=(60, 120, 512), snet146=(132, 264, 528), snet535=(248, 496, 992))
-
-
-def base_directory() -> Path:
-    """Return the directory of the project's ``_base_`` configs: in a checkout, or in an installed package."""
-    package = Path(mmthunder.__file__).parent
-    for directory in (package.parent / 'configs/_base_', package / '.mim/configs/_base_'):
-        if directory.is_dir():
-            return directory
-    raise FileNotFoundError(f'{package}: the package has no configs; install it from a checkout or a wheel')
-
-
-def _base_path(name: str, output: Path) -> str:
-    """Return a base config's path: relative where the config is in the same checkout, so that both may move."""
-    base = base_directory().resolve()
-    here = output.parent.resolve()
-    if base.parents[1] in (here, *here.parents):
-        return Path(os.path.relpath(base / name, here)).as_posix()
-    return (base / name).as_posix()
 
 
 def _path(path: Path, plan: Plan) -> str:
@@ -158,7 +137,7 @@ def config_text(plan: Plan, command: str) -> str:
         f'{len(plan.classes)} classes.',
         f'# Planned with: {command}',
         f'# Train with: mim train mmdet {plan.output.as_posix()}',
-        f'_base_ = {_base_path("planned.py", plan.output)!r}',
+        "_base_ = __import__('mmthunder').config_path('_base_/planned.py')",
         '',
         f'data_root = {root!r}',
         *_setting('metainfo', f'dict(classes={plan.classes!r})'),

@@ -252,7 +252,7 @@ def test_analyse(sweep, make_runs, tmp_path, monkeypatch):
     commands = []
 
     def script(command) -> None:
-        commands.append([Path(path).stem for path in command[2 : command.index('--csv')]])
+        commands.append([Path(path).stem for path in command[3 : command.index('--csv')]])
         rows = [f'{name},{len(commands)},1\n' for name in commands[-1]]
         (tmp_path / 'complexity.csv').write_text(f'config,total MMACs,total Mparams\n{"".join(rows)}')
 

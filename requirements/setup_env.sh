@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make or repair an environment: that of development in .venv, or one to test other versions in .venv-NAME.
 #
-# Usage: tools/setup_env.sh [NAME]
+# Usage: requirements/setup_env.sh [NAME]
 #   older  an older torch
 #   onedl  the OneDL forks of mmcv, mmengine, mmdet, mmpretrain and mim
 #   py312  the development environment's packages with Python 3.12
@@ -54,7 +54,7 @@ packages() {
 pip_install() { "$VENV/bin/python" -m pip install -c requirements/constraints.txt "$@"; }
 
 fingerprint() {
-  find requirements tools/setup_env.sh setup.cfg -type f -print0 | sort -z | xargs -0 cat |
+  find requirements setup.cfg -type f -print0 | sort -z | xargs -0 cat |
     sha256sum | cut -d' ' -f1
 }
 

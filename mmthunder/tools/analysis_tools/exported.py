@@ -7,7 +7,6 @@ from typing import Callable, Dict, Sequence
 import numpy as np
 import onnx
 import torch
-from baseline_graphs import SingleStageGraph, TorchvisionGraph
 from mmdet.models.detectors import BaseDetector, SingleStageDetector
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,6 +15,7 @@ from mmthunder.export import TwoStageGraph
 from mmthunder.export.pad_depthwise import pad_depthwise
 from mmthunder.export.to_onnx import OPSET, to_onnx
 from mmthunder.runtime.sessions import open_session
+from mmthunder.tools.analysis_tools.baseline_graphs import SingleStageGraph, TorchvisionGraph
 
 
 def to_graph(detector: nn.Module) -> nn.Module:

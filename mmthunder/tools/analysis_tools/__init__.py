@@ -1,0 +1,1 @@
+"""Complexity, latency and pictures of detectors."""

@@ -1,0 +1,1 @@
+"""Exporting, quantizing and comparing detectors."""
