@@ -1,0 +1,107 @@
+// From an image file to the input of the networks, as mmthunder/runtime/preprocessing.py.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include <nlohmann/json.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+using nlohmann::json;
+
+// The value that a table has for a setting; the error names the setting and what is expected.
+inline int look_up(const json& settings, const char* key, const std::map<std::string, int>& table) {
+    std::string expected;
+    for (const auto& [name, value] : table) {
+        if (settings.at(key) == name) return value;
+        expected += (expected.empty() ? "" : " or ") + name;
+    }
+    throw std::domain_error(std::string(key) + " is " + settings.at(key).dump() + ", expected " + expected);
+}
+
+struct Preprocessing {
+    json steps;
+
+    // Read an image; it is empty if the file cannot be read. The missing part of a truncated JPEG file is gray.
+    cv::Mat read(const std::filesystem::path& path) const try {
+        const json& loader = steps.at(0);
+        look_up(loader, "imdecode_backend", {{"cv2", 0}});
+        const int gray = cv::IMREAD_GRAYSCALE, color = cv::IMREAD_COLOR, as_stored = cv::IMREAD_IGNORE_ORIENTATION;
+        const int flags = look_up(loader, "color_type", {{"color", color}, {"color_ignore_orientation", color | as_stored},
+            {"grayscale", gray}, {"grayscale_ignore_orientation", gray | as_stored}});
+        std::ifstream file(path, std::ios::binary);
+        std::vector<uchar> content{std::istreambuf_iterator<char>(file), {}};
+        cv::Mat image = content.empty() ? cv::Mat() : cv::imdecode(content, flags);
+        content.insert(content.end(), {0xff, 0xd9});  // JPEG's end marker
+        return image.empty() ? cv::imdecode(content, flags) : image;
+    } catch (const cv::Exception&) {  // a header of more pixels than OpenCV reads
+        return {};
+    }
+
+    // Make the input of an image, and the factors of its coordinates x and y.
+    cv::Mat operator()(cv::Mat image, cv::Vec2d& scale) const {
+        scale = {1, 1};
+        if (steps.at(0).at("to_float32").get<bool>()) image.convertTo(image, CV_32F);
+        for (size_t i = 1; i < steps.size(); i++) {
+            const json& step = steps[i];
+            const cv::Size size = image.size();
+            const int type = look_up(step, "type", {{"Resize", 0}, {"FixShapeResize", 1}, {"Pad", 2}});
+            if (type == 0) {
+                const json &given = step.at("scale"), &factor = step.at("scale_factor");
+                cv::Size target = given.is_null() ? scaled(size, factor.at(0), factor.at(1)) : pair(given);
+                if (step.at("keep_ratio").get<bool>()) target = rescaled(size, target);
+                image = resize(image, target, step);
+                scale = {scale[0] * target.width / size.width, scale[1] * target.height / size.height};
+            } else if (type == 1) {
+                const cv::Size full(step.at("width"), step.at("height"));
+                const double factor = std::min(double(full.width) / size.width, double(full.height) / size.height);
+                image = resize(image, rescaled(size, scaled(size, factor, factor)), step);
+                image = pad(image, full, step.at("pad_val"), cv::BORDER_CONSTANT);
+                scale *= factor;
+            } else {
+                const json &least = step.at("size"), &divisor = step.at("size_divisor");
+                const int longer = std::max(size.width, size.height), unit = divisor.is_null() ? 1 : divisor.get<int>();
+                cv::Size full = step.at("pad_to_square").get<bool>() ? cv::Size(longer, longer) : size;
+                if (divisor.is_null() && !least.is_null()) full = pair(least);
+                full = {(full.width + unit - 1) / unit * unit, (full.height + unit - 1) / unit * unit};
+                image = pad(image, full, step.at("pad_val"), look_up(step, "padding_mode",
+                    {{"constant", cv::BORDER_CONSTANT}, {"edge", cv::BORDER_REPLICATE},
+                     {"reflect", cv::BORDER_REFLECT_101}, {"symmetric", cv::BORDER_REFLECT}}));
+            }
+        }
+        return image;
+    }
+
+    static cv::Size pair(const json& value) { return {value.at(0).get<int>(), value.at(1).get<int>()}; }
+
+    static cv::Size scaled(cv::Size size, double x, double y) {
+        return {std::max(int(size.width * x + 0.5), 1), std::max(int(size.height * y + 0.5), 1)};
+    }
+
+    // The size that keeps the aspect ratio and fits into the longer and the shorter side of another.
+    static cv::Size rescaled(cv::Size size, cv::Size limit) {
+        const double longer = double(std::max(limit.width, limit.height)) / std::max(size.width, size.height);
+        const double shorter = double(std::min(limit.width, limit.height)) / std::min(size.width, size.height);
+        return scaled(size, std::min(longer, shorter), std::min(longer, shorter));
+    }
+
+    static cv::Mat resize(const cv::Mat& image, cv::Size size, const json& step) {
+        cv::Mat result;
+        cv::resize(image, result, size, 0, 0, look_up(step, "interpolation", {{"nearest", cv::INTER_NEAREST},
+            {"bilinear", cv::INTER_LINEAR}, {"bicubic", cv::INTER_CUBIC}, {"area", cv::INTER_AREA},
+            {"lanczos", cv::INTER_LANCZOS4}}));
+        return result;
+    }
+
+    // Pad at the right and the bottom to at least a size.
+    static cv::Mat pad(const cv::Mat& image, cv::Size least, const json& values, int mode) {
+        cv::Scalar value;
+        for (size_t i = 0; i < values.size() && i < 4; i++) value[int(i)] = values[i];
+        cv::Mat result;
+        const int right = std::max(least.width - image.cols, 0), bottom = std::max(least.height - image.rows, 0);
+        cv::copyMakeBorder(image, result, 0, bottom, 0, right, mode, value);
+        return result;
+    }
+};

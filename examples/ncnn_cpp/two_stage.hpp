@@ -1,0 +1,153 @@
+// The steps between and after the networks, as mmthunder/runtime/two_stage.py; members have detector.json's names.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <mat.h>  // ncnn
+
+using Box = std::array<float, 4>;  // x1, y1, x2, y2 in pixels
+
+struct Detection {
+    Box box;
+    float score;
+    int label;
+
+    bool operator<(const Detection& other) const { return score > other.score; }  // the order of results
+};
+
+// Apply normalized deltas to a box and clip the result to an image; limits are its width and height.
+inline Box decode(const Box& box, const Box& deltas, const Box& means, const Box& stds, const float limits[2]) {
+    static const float max_log_ratio = std::abs(std::log(16.0 / 1000.0));  // mmdet's wh_ratio_clip
+    Box result;
+    for (int axis = 0; axis < 2; axis++) {
+        float size = box[axis + 2] - box[axis];
+        const float center = (box[axis + 2] + box[axis]) / 2 + size * (deltas[axis] * stds[axis] + means[axis]);
+        const float log_ratio = deltas[axis + 2] * stds[axis + 2] + means[axis + 2];
+        size *= std::exp(std::clamp(log_ratio, -max_log_ratio, max_log_ratio));
+        result[axis] = std::clamp(center - size / 2, 0.0f, limits[axis]);
+        result[axis + 2] = std::clamp(center + size / 2, 0.0f, limits[axis]);
+    }
+    return result;
+}
+
+// The best detections of those that overlap others of their label, in descending order of scores.
+inline std::vector<Detection> nms(std::vector<Detection> candidates, float iou_threshold, size_t max_boxes) {
+    const auto overlap = [=](const auto& a, const auto& b) {
+        const float width = std::max(std::min(a[2], b[2]) - std::max(a[0], b[0]), 0.0f);
+        const float intersection = width * std::max(std::min(a[3], b[3]) - std::max(a[1], b[1]), 0.0f);
+        const float areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]);
+        return intersection > iou_threshold * (areas - intersection);
+    };
+    std::stable_sort(candidates.begin(), candidates.end());
+    std::vector<Detection> kept;
+    for (const Detection& d : candidates) {
+        if (kept.size() == max_boxes) break;
+        if (std::none_of(kept.begin(), kept.end(), [&](auto& k) { return k.label == d.label && overlap(k.box, d.box); }))
+            kept.push_back(d);
+    }
+    return kept;
+}
+
+struct RPN {
+    std::vector<Box> base_anchors;
+    std::array<float, 2> stride;  // along x and y
+    Box means, stds;
+    int nms_pre, max_per_img;
+    float iou_threshold, min_bbox_size;
+
+    // Proposals of objectness logits (A, H, W) and deltas (4A, H, W).
+    std::vector<Detection> propose(const ncnn::Mat& logits, const ncnn::Mat& deltas, const float limits[2]) const {
+        const int anchors = logits.c;
+        std::vector<Detection> all, large;
+        for (int i = 0; i < logits.w * logits.h * anchors; i++)
+            all.push_back({{}, logits.channel(i % anchors)[i / anchors], i});
+        std::stable_sort(all.begin(), all.end());
+        all.resize(std::min(all.size(), size_t(nms_pre)));
+        for (auto& [box, score, i] : all) {
+            const int a = i % anchors, cell = i / anchors;
+            Box anchor = base_anchors[a], delta;
+            for (int k = 0; k < 4; k++) {
+                anchor[k] += k % 2 ? cell / logits.w * stride[1] : cell % logits.w * stride[0];
+                delta[k] = deltas.channel(4 * a + k)[cell];
+            }
+            box = decode(anchor, delta, means, stds, limits);
+            if (std::min(box[2] - box[0], box[3] - box[1]) > min_bbox_size) large.push_back({box, score, 0});
+        }
+        return nms(large, iou_threshold, max_per_img);
+    }
+};
+
+struct PSRoIAlign {
+    std::array<int, 2> output_size;  // bins along y and x
+    float spatial_scale, min_size;
+    int sampling_ratio;
+    std::string pool_mode;
+    bool aligned;
+
+    struct Sample { int first, second; float fraction, weight; };  // cells, distance from the first; 0 off the map
+
+    std::vector<Sample> sample(float start, float end, int bins, int cells) const {
+        start = start * spatial_scale - (aligned ? 0.5f : 0.0f);
+        const float size = std::max(end * spatial_scale - (aligned ? 0.5f : 0.0f) - start, min_size);
+        std::vector<Sample> samples;
+        for (int i = 0; i < bins * sampling_ratio; i++) {
+            const float point = start + size * ((i + 0.5f) / (bins * sampling_ratio));
+            const float clipped = std::clamp(point, 0.0f, cells - 1.0f), weight = point >= -1 && point <= cells;
+            const int first = int(clipped);
+            samples.push_back({first, std::min(first + 1, cells - 1), clipped - first, weight});
+        }
+        return samples;
+    }
+
+    // Features of boxes, one row each: every bin is pooled from its own channel of the map.
+    ncnn::Mat operator()(const ncnn::Mat& map, const std::vector<Detection>& proposals) const {
+        const auto [p_h, p_w] = output_size;
+        const int s = sampling_ratio;
+        ncnn::Mat features(map.c, int(proposals.size()));
+        for (int r = 0; r < features.h; r++) {
+            const auto [x1, y1, x2, y2] = proposals[r].box;
+            const auto xs = sample(x1, x2, p_w, map.w), ys = sample(y1, y2, p_h, map.h);
+            for (int c = 0; c < map.c; c++) {
+                const ncnn::Mat channel = map.channel(c);
+                float highest = -INFINITY, sum = 0;
+                for (int i = 0; i < s * s; i++) {
+                    const Sample &y = ys[c / p_w % p_h * s + i / s], &x = xs[c % p_w * s + i % s];
+                    const float *top = channel.row(y.first), *bottom = channel.row(y.second);
+                    const float above = top[x.first] * (1 - x.fraction) + top[x.second] * x.fraction;
+                    const float below = bottom[x.first] * (1 - x.fraction) + bottom[x.second] * x.fraction;
+                    const float value = (above * (1 - y.fraction) + below * y.fraction) * y.weight * x.weight;
+                    highest = std::max(highest, value);
+                    sum += value;
+                }
+                features.row(r)[c] = pool_mode == "max" ? highest : sum / (s * s);
+            }
+        }
+        return features;
+    }
+};
+
+struct Head {
+    Box means, stds;
+
+    // Refined boxes with softmax scores above a threshold, of class logits (R, classes + 1), the last of which is that of
+    // the background, and deltas (R, 4) or (R, 4 x classes).
+    std::vector<Detection> score(const std::vector<Detection>& proposals, const ncnn::Mat& logits,
+                                 const ncnn::Mat& deltas, const float limits[2], float score_thr) const {
+        std::vector<Detection> found;
+        for (int r = 0; r < logits.h; r++) {
+            const float *logit = logits.row(r), *delta = deltas.row(r), highest = *std::max_element(logit, logit + logits.w);
+            float sum = 0;
+            for (int c = 0; c < logits.w; c++) sum += std::exp(logit[c] - highest);
+            for (int c = 0; c < logits.w - 1; c++) {
+                const float score = std::exp(logit[c] - highest) / sum, *d = delta + (deltas.w > 4 ? 4 * c : 0);
+                if (score > score_thr)
+                    found.push_back({decode(proposals[r].box, {d[0], d[1], d[2], d[3]}, means, stds, limits), score, c});
+            }
+        }
+        return found;
+    }
+};
