@@ -1,0 +1,8 @@
+"""Tests a config with mmdet's own script, so that ``mim test mmthunder`` finds this package's configs by name."""
+
+import sys
+
+from mmthunder.tools.test import main
+
+if __name__ == '__main__':
+    sys.exit(main())
