@@ -1,6 +1,6 @@
 # make train: environment, data, training, test and pictures.   make test: environment and tests.
-# make test-all: with the slow tests. make test-older, test-onedl, test-py312: the same with other versions, in an
-# environment of their own.
+# make test-all: with the slow tests. make test-web: the page of examples/web, with Node.js and Chromium.
+# make test-older, test-onedl, test-py312: all tests with other versions, in an environment of their own.
 CONFIG := configs/thundernet/snet49_shapes.py
 WORK_DIR := work_dirs/snet49_shapes
 PICTURES := pictures
@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # mmcv is built without CUDA here; the README says how to use a GPU.
 export CUDA_VISIBLE_DEVICES :=
 
-.PHONY: env train test test-all lint coverage mutation
+.PHONY: env train test test-all test-web lint coverage mutation
 
 env:
 	@bash requirements/setup_env.sh
@@ -33,6 +33,11 @@ test: env
 
 test-all: env
 	@python -m pytest -m 'not stress'
+
+# The page of examples/web in Chromium; the other tests skip it where its packages are not installed.
+test-web: env
+	@cd examples/web && npm ci --no-audit --no-fund
+	@python -m pytest -m slow tests/examples/test_web.py
 
 test-%:
 	@bash requirements/setup_env.sh $*
