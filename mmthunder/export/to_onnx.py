@@ -36,6 +36,9 @@ def to_onnx(module: nn.Module, images: Tensor, dynamic_shapes: Optional[dict] = 
             verbose=False,
         )
     model = program.model_proto
+    for node in model.graph.node:
+        # The exporter notes the lines of code that a node stems from, with their paths on this machine.
+        node.ClearField('metadata_props')
     pad_depthwise(model)
     onnx.checker.check_model(model, full_check=True)
     return model
