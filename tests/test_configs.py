@@ -32,8 +32,9 @@ ALIASES = {
     'snet49_shapes': 'thundernet_snet49_1xb8-5e_shapes',
     'snet49_bccd': 'thundernet_snet49_1xb8-80e_bccd',
 }
-CLASSIFIERS = [path for path in CONFIGS if path.parent.name == 'pretrain']
-DETECTORS = [path for path in CONFIGS if path not in CLASSIFIERS and path.stem not in ALIASES]
+PRETRAINING = [path for path in CONFIGS if path.parent.name == 'pretrain']
+CLASSIFIERS = [path for path in PRETRAINING if 'distilled' not in path.stem]
+DETECTORS = [path for path in CONFIGS if path not in PRETRAINING and path.stem not in ALIASES]
 PAPER = [
     f'thundernet_{backbone}_4xb16-{training}'
     for backbone in ('snet49', 'snet146', 'snet535')
@@ -90,7 +91,7 @@ def epochs(cfg: Config) -> float:
     return cfg.train_cfg.max_iters * cfg.auto_scale_lr.base_batch_size / num_images[dataset.type]
 
 
-@pytest.mark.parametrize('path', DETECTORS + CLASSIFIERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', DETECTORS + PRETRAINING, ids=lambda path: path.stem)
 def test_name_says_how_it_is_trained(load, path):
     """As mmdet's: model, GPUs x images per GPU, input size where it is not the usual one, schedule, data set."""
     cfg = load(path)
@@ -101,6 +102,7 @@ def test_name_says_how_it_is_trained(load, path):
     )
     assert name
     models = {'thundernet': 'ThunderNet', 'faster-rcnn': 'FasterRCNN', 'mask-rcnn': 'MaskRCNN'}
+    models['snet49-distilled'] = 'mmthunder.pretrain.FeatureDistiller'
     assert cfg.model.type == models.get(name['model'], 'ImageClassifier')
     assert cfg.train_dataloader.batch_size == int(name['batch'])
     assert cfg.auto_scale_lr.base_batch_size == int(name['gpus']) * int(name['batch'])
@@ -112,7 +114,7 @@ def test_name_says_how_it_is_trained(load, path):
     if name['px']:
         assert cfg.test_pipeline[1].scale == (int(name['px']), int(name['px']))
     directories = dict(coco6='coco', voc0712='VOCdevkit', bccd='BCCD', in1k='imagenet')
-    directories['bccd-crops'] = 'bccd_crops'
+    directories.update({'bccd-crops': 'bccd_crops', 'teacher-views': 'teacher_views'})
     assert cfg.data_root == f'data/{directories.get(name["data"], name["data"])}/'
 
 
