@@ -1,6 +1,7 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .dataset_meta_hook import DatasetMetaHook
 from .divergence_hook import DivergenceHook
+from .last_stage_hook import LastStageHook
 from .rng_state_hook import RNGStateHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .weights_only_checkpoint_hook import WeightsOnlyCheckpointHook
@@ -13,6 +14,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'DatasetMetaHook',
     'DivergenceHook',
+    'LastStageHook',
     'RNGStateHook',
     'StrictCheckpointHook',
     'WeightsOnlyCheckpointHook',

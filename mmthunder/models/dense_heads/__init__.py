@@ -1,3 +1,4 @@
 from .light_rpn_head import LightRPNHead
+from .ssd_head import PredictingSSDHead
 
-__all__ = ['LightRPNHead']
+__all__ = ['LightRPNHead', 'PredictingSSDHead']
