@@ -1,0 +1,127 @@
+"""Tests of the configs of mmdet's light detectors."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+from mmthunder.comparison import PEERS, peer_config
+from mmthunder.comparison.candidates import write_config
+
+WIDTH, HEIGHT = 160, 96
+PLAN = """
+_base_ = '{base}'
+input_size = ({width}, {height})
+metainfo = dict(classes=('a', 'b'))
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=input_size, keep_ratio=False),
+    dict(type='RandomFlip', prob=[0.5], direction=['horizontal']),
+    dict(type='PackDetInputs'),
+]
+train_dataloader = dict(dataset=dict(metainfo=metainfo, ann_file='train.json', pipeline=train_pipeline))
+val_evaluator = dict(ann_file='val.json')
+train_cfg = dict(max_iters=100, val_interval=20)
+optim_wrapper = dict(optimizer=dict(lr=0.004))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=10),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=10, end=100),
+]
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Config:
+    path = tmp_path / 'plan.py'
+    path.write_text(
+        PLAN.format(base=Path(__file__).resolve().parents[2] / 'configs/_base_/planned.py', width=WIDTH, height=HEIGHT)
+    )
+    return Config.fromfile(path)
+
+
+def written(tmp_path: Path, delta: dict) -> Config:
+    write_config(tmp_path / 'written.py', 'a test', delta)
+    return Config.fromfile(tmp_path / 'written.py')
+
+
+@pytest.mark.parametrize(
+    'name, lr, warmup, hooks',
+    [
+        ('yolox_nano', 0.01 * 0.25 * 2, 'mmdet.QuadraticWarmupLR', {'SyncNormHook', 'EMAHook', 'LastStageHook'}),
+        ('rtmdet_tiny', 0.004 * 0.125 * 2, 'LinearLR', {'EMAHook', 'LastStageHook'}),
+        (
+            'ssdlite_mobilenetv2',
+            0.015 * (4 / 192) ** 0.5 * 2,
+            'LinearLR',
+            {'NumClassCheckHook', 'CheckInvalidLossHook'},
+        ),
+    ],
+)
+def test_schedule(tmp_path, plan, name, lr, warmup, hooks):
+    cfg = written(tmp_path, peer_config(PEERS[name], plan, 1000, 200, 4, lr_scale=2))
+    assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=200)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(lr)
+    first, *others = cfg.param_scheduler
+    assert first.type == warmup and (first.begin, first.end) == (0, 50)
+    assert not any(scheduler.by_epoch for scheduler in cfg.param_scheduler)
+    assert others[-1].end == 1000
+    for scheduler in others:
+        assert scheduler.get('eta_min', 0) <= 0.05 * lr * 1.001
+    assert {hook.type for hook in cfg.custom_hooks} == hooks
+    for hook in cfg.custom_hooks:
+        if hook.type == 'EMAHook':  # an average over some tens of steps, with a warm-up of a few
+            assert 10 < 1 / hook.momentum < 100 and hook.gamma < 50
+    assert cfg.train_dataloader.batch_size == 4
+    assert cfg.train_dataloader.dataset.pipeline == plan.train_pipeline
+    assert cfg.val_evaluator.ann_file == 'val.json'
+    assert 'Pretrained' not in str(cfg.model)
+
+
+@pytest.mark.parametrize('name', PEERS)
+def test_model(tmp_path, plan, name):
+    """Each model trains and predicts on images that are not square."""
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    cfg = written(tmp_path, peer_config(PEERS[name], plan, 10, 5, 2))
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.init_weights()
+    meta = dict(img_shape=(HEIGHT, WIDTH), ori_shape=(HEIGHT, WIDTH), scale_factor=(1.0, 1.0), img_id=0)
+    samples = [DetDataSample(metainfo=meta) for _ in range(2)]
+    for sample in samples:
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[20.0, 20.0, 90.0, 70.0]]), labels=torch.tensor([1], dtype=torch.long)
+        )
+    data = dict(inputs=[torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8)] * 2, data_samples=samples)
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    assert torch.isfinite(loss)
+    model.eval()
+    with torch.no_grad():
+        results = model.test_step(data)
+    assert len(results) == 2 and set(results[0].pred_instances.labels.tolist()) <= {0, 1}
+
+
+def test_ssd_anchors_fill_the_input(tmp_path, plan):
+    cfg = peer_config(PEERS['ssdlite_mobilenetv2'], plan, 10, 5, 2)
+    anchors = cfg['model']['bbox_head']['anchor_generator']
+    for (x, y), (columns, rows) in zip(anchors['strides'], [(10, 6), (5, 3), (3, 2), (2, 1), (1, 1), (1, 1)]):
+        assert (x * columns, y * rows) == pytest.approx((WIDTH, HEIGHT))
+
+
+@pytest.mark.parametrize('name, transform', [('yolox_nano', 'CachedMosaic'), ('ssdlite_mobilenetv2', 'Expand')])
+def test_own_pipeline(tmp_path, plan, name, transform):
+    cfg = written(tmp_path, peer_config(PEERS[name], plan, 100, 20, 4, pipeline='own'))
+    names = [step.type for step in cfg.train_dataloader.dataset.pipeline]
+    assert transform in names and names.index('RandomFlip') > names.index(transform)
+    stage = next((hook for hook in cfg.custom_hooks if hook.type == 'LastStageHook'), None)
+    assert (stage is None) == (name == 'ssdlite_mobilenetv2')
+    if stage:
+        assert stage.begin == 90 and stage.pipeline == plan.train_pipeline
