@@ -26,7 +26,7 @@ def views(tmp_path):
 
 @pytest.fixture
 def cfg(load, repo, views):
-    cfg = load(repo / 'configs/pretrain/snet49-distilled_1xb64-1k_teacher-views.py')
+    cfg = load(repo / 'configs/pretrain/snet49-distilled_1xb64-2k_teacher-views.py')
     init_default_scope(cfg.default_scope)
     cfg.train_dataloader.update(batch_size=8, dataset=dict(cfg.train_dataloader.dataset, data_root=str(views)))
     return cfg

@@ -21,11 +21,20 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(type='mmthunder.pretrain.TeacherViews', data_root=data_root),
 )
-max_iters = 1000  # 2.6 epochs of 24664 views
+max_iters = 2000  # 5.2 epochs of 24646 views
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters),
+    # Warm restarts: the backbone is of use after each of the periods.
+    dict(
+        type='CosineRestartLR',
+        periods=[900, 1000],
+        restart_weights=[1, 1],
+        eta_min=0.0,
+        by_epoch=False,
+        begin=100,
+        end=max_iters,
+    ),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
