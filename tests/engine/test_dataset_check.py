@@ -219,6 +219,13 @@ class TestNoImages:
             build(wrap(loader, kind))
         assert '\n' not in str(error.value)
 
+    def test_error_of_another_kind_of_dataset(self):
+        """It is shown as it is; the search for datasets without images does not know this kind."""
+        dataset = dict(type='torch.utils.data.StackDataset', numbers=[1, 2])
+        loader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dataset)
+        with pytest.raises(ValueError, match='persistent_workers'):
+            build(dict(loader, persistent_workers=True))
+
     def test_no_endless_search(self, voc):
         """An infinite sampler over nothing would never give an index."""
         loader = voc_loader(voc, 'cat', 'dog')

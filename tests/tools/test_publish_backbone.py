@@ -23,6 +23,7 @@ def test_backbone_alone_named_after_its_hash(publish):
     assert path.name == f'net-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth'
     content = torch.load(path, weights_only=True)
     assert list(content) == ['state_dict']
+    assert content['state_dict']['weight'].dtype == torch.float32
     model.backbone.load_state_dict(content['state_dict'], strict=True)
     assert path.stat().st_size < 20000
 

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmthunder.datasets import AnnotationError, DatasetReport, base_dataset_cfgs, base_datasets, check_dataset
+from mmthunder.datasets.dataset_check import build_without_data
 from mmthunder.datasets.image_files import tolerate_damage
 
 from ..hooks.left_out_images_hook import LeftOutImagesHook
@@ -101,7 +102,8 @@ def build_dataloader(
         loader = build(dataloader)
     except ValueError:  # as numpy's, of a dataset without an image, which cannot be serialized
         for _, cfg in base_dataset_cfgs(dataloader.get('dataset')):
-            check_not_empty(DATASETS.build(dict(copy.deepcopy(cfg), serialize_data=False)))
+            if build_without_data(cfg) is not None:
+                check_not_empty(DATASETS.build(dict(copy.deepcopy(cfg), serialize_data=False)))
         raise
     check_not_empty(loader.dataset)
     check_classes(runner, task, loader.dataset)
