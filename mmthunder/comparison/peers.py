@@ -210,6 +210,7 @@ def peer_config(
     }
     return dict(
         _base_=[peer.base],
+        input_size=tuple(plan.input_size),
         custom_imports=plan.custom_imports.to_dict(),
         runner_type=plan.runner_type,
         model=model,

@@ -43,4 +43,5 @@ def scale_schedule(
         if 'eta_min' in scheduler:
             scheduler['eta_min'] *= lr_factor
         scaled.append(dict(scheduler, by_epoch=False))
-    return scaled
+    # In a few iterations, a stage may be left without any.
+    return [scheduler for scheduler in scaled if scheduler['end'] > scheduler['begin']]

@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 
 from mmthunder.comparison import PEERS, peer_config
 from mmthunder.comparison.candidates import write_config
+from mmthunder.tools.analysis_tools.baseline_graphs import SingleStageGraph
 
 WIDTH, HEIGHT = 160, 96
 PLAN = """
@@ -106,7 +107,12 @@ def test_model(tmp_path, plan, name):
     model.eval()
     with torch.no_grad():
         results = model.test_step(data)
+        images = data['inputs'][0].permute(1, 2, 0)[None]
+        boxes, scores, labels = (output.reshape(-1, *output.shape[2:]) for output in SingleStageGraph(model)(images))
     assert len(results) == 2 and set(results[0].pred_instances.labels.tolist()) <= {0, 1}
+    found = results[0].pred_instances
+    count = min(len(found), 20)
+    torch.testing.assert_close(scores[:count].float(), found.scores[:count], atol=1e-4, rtol=1e-3)
 
 
 def test_ssd_anchors_fill_the_input(tmp_path, plan):

@@ -5,7 +5,7 @@ from typing import Tuple
 
 import torch
 from mmcv.cnn import ConvModule, fuse_conv_bn
-from mmdet.models.dense_heads import YOLOXHead
+from mmdet.models.dense_heads import SSDHead, YOLOXHead
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
@@ -32,7 +32,7 @@ class TorchvisionGraph(nn.Module):
 
 
 class SingleStageGraph(nn.Module):
-    """YOLOX or RTMDet as one function from images to detections, as ``TwoStageGraph`` is for two stages.
+    """YOLOX, RTMDet or SSD as one function from images to detections, as ``TwoStageGraph`` is for two stages.
 
     Args:
         detector (SingleStageDetector): The detector, in eval mode. It is copied, and batch norms fused.
@@ -53,14 +53,20 @@ class SingleStageGraph(nn.Module):
         head = self.detector.bbox_head
         outputs = head(self.detector.extract_feat(preprocess(self.detector.data_preprocessor, images)))
         sizes = [output.shape[-2:] for output in outputs[0]]
-        priors = torch.cat(head.prior_generator.grid_priors(sizes, device=images.device, with_stride=True))
+        is_ssd = isinstance(head, SSDHead)
+        options = {} if is_ssd else dict(with_stride=True)
+        priors = torch.cat(head.prior_generator.grid_priors(sizes, device=images.device, **options))
         # Logits of the classes, boxes and, in YOLOX, objectness, each with shape (N, P, ...).
         logits, boxes, *objectness = [
             torch.cat([level.permute(0, 2, 3, 1).reshape(len(images), -1, size) for level in levels], 1)
             for levels, size in zip(outputs, (head.cls_out_channels, 4, 1))
         ]
-        scores = logits.sigmoid()
-        if isinstance(head, YOLOXHead):
+        scores = logits.softmax(-1)[..., :-1] if is_ssd else logits.sigmoid()
+        if is_ssd:
+            anchors = priors.repeat(len(images), 1)
+            decoded = head.bbox_coder.decode(anchors, boxes.reshape(-1, 4), max_shape=images.shape[1:3])
+            boxes = decoded.reshape(len(images), -1, 4)
+        elif isinstance(head, YOLOXHead):
             # A box counts for its best class only.
             scores = scores * (scores == scores.amax(-1, keepdim=True)) * objectness[0].sigmoid()
             boxes = head._bbox_decode(priors, boxes)
@@ -71,7 +77,7 @@ class SingleStageGraph(nn.Module):
             boxes = torch.minimum(head.bbox_coder.decode(priors[None, :, :2], boxes).clamp(min=0), limits)
             scores = scores * (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdim=True)
         cfg = head.test_cfg
-        # YOLOX's config has no limit; RTMDet's is 300.
+        # YOLOX's config has no limit; RTMDet's is 300, SSDLite's 200.
         return select_detections(
             boxes, scores.transpose(1, 2), cfg.score_thr, cfg.nms.iou_threshold, cfg.get('max_per_img', 300)
         )
