@@ -159,7 +159,10 @@ class ThunderCocoMetric(CocoMetric):
                 'dataset',
                 logger='current',
             )
-        metrics = super().compute_metrics(list(images.values()))
+        try:
+            metrics = super().compute_metrics(list(images.values()))
+        finally:
+            self._coco_api = self._annotations  # without it, the next validation takes the ground truth of its images
         return OrderedDict(sorted(metrics.items(), key=lambda item: item[0].endswith('_precision')))
 
 
