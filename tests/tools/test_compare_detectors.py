@@ -1,0 +1,61 @@
+"""Tests of the command that compares detectors."""
+
+import json
+
+import pytest
+
+from mmthunder.comparison import ComparisonError, candidates
+from mmthunder.comparison.timed import cached_timing, read_timings
+from mmthunder.planning.timing import Timing
+from mmthunder.tools.compare_detectors import main, parse_args
+
+
+@pytest.mark.parametrize(
+    'words, key',
+    [
+        (['--minutes', '0'], '--minutes'),
+        (['--lr-scale', '-1'], '--lr-scale'),
+        (['--batch-size', '0'], '--batch-size'),
+        (['--detectors', 'yolo'], '--detectors'),
+        (['--timing', 'nothing.json'], 'nothing.json'),
+    ],
+)
+def test_arguments(words, key, capsys):
+    with pytest.raises(SystemExit):
+        parse_args(['config.py', *words])
+    assert key in capsys.readouterr().err
+
+
+def test_other_config(tmp_path, capsys):
+    path = tmp_path / 'other.py'
+    path.write_text('model = dict()')
+    assert main([str(path), '--work-dir', str(tmp_path / 'out')])
+    error = capsys.readouterr().err
+    assert str(path) in error and 'input_size' in error
+
+
+def test_damaged_timings(tmp_path):
+    (tmp_path / 'timing.json').write_text('{"thundernet": {"step": 1}}')
+    with pytest.raises(ComparisonError, match='timing.json'):
+        read_timings(tmp_path / 'timing.json')
+
+
+def test_timing_is_kept(tmp_path, monkeypatch):
+    path, measured = tmp_path / 'timing.json', []
+
+    def time_config(*args) -> Timing:
+        measured.append(args)
+        return Timing(1.0, len(measured), 3.0)
+
+    monkeypatch.setattr('mmthunder.comparison.timed.time_config', time_config)
+    arguments = dict(config=tmp_path / 'a.py', threads=1)
+    assert cached_timing(path, 'a', dict(batch_size=4), **arguments).step == 1
+    assert cached_timing(path, 'a', dict(batch_size=4), **arguments).step == 1
+    assert cached_timing(path, 'a', dict(batch_size=8), **arguments).step == 2
+    assert cached_timing(path, 'b', dict(batch_size=8), **arguments).step == 3
+    assert set(json.loads(path.read_text())) == {'a', 'b'}
+
+
+def test_too_short():
+    with pytest.raises(ComparisonError, match='yolox_nano.*--minutes'):
+        candidates.choose_length('yolox_nano', 1000, 1, Timing(5, 1, 1), 4)
