@@ -41,7 +41,7 @@ test-web: env
 
 test-%:
 	@bash requirements/setup_env.sh $*
-	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest -m 'not stress'
+	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest -m 'not stress' -W default
 
 lint: env
 	@ruff check .

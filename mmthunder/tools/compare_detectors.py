@@ -113,3 +113,7 @@ def collect(runs: List[Run], directory: Path, rounds: int) -> str:
         }
         rows = rows.join(measure(files, rounds), on='detector')
     return f'{write()}\n\nwrote comparison.csv, comparison.md and comparison.png to {directory}'
+
+
+if __name__ == '__main__':
+    sys.exit(main())

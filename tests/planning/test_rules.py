@@ -99,6 +99,11 @@ def test_flips(kwargs, flips):
     assert decision.value == flips and decision.reason
 
 
+def test_few_images_are_scaled():
+    assert rules.choose_scaling(fingerprint(num_train=120)).value == (0.7, 1.4)
+    assert rules.choose_scaling(fingerprint(num_train=1000)).value is None
+
+
 def test_distortion_of_grey_images():
     grey = rules.choose_distortion(fingerprint(grey=1.0)).value
     assert grey['hue_delta'] == 0 and grey['saturation_range'] == (1, 1) and grey['brightness_delta'] > 0
