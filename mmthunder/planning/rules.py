@@ -18,8 +18,8 @@ from .timing import Timing
 SIDES = (320, 416, 512, 640)  # of a square of as many pixels as the input
 # A training step at stride 8 takes about 1.5 times as long as at stride 16.
 STRIDE_COST = {16: 1.0, 8: 1.5}
-# Share of boxes that an anchor should match at IoU 0.5, in the mean of the classes. Less suffices at stride 8, since more
-# is to be had by a larger input only, whose steps are too few.
+# Share of boxes that an anchor should match at IoU 0.5, in the mean of the classes. Less suffices at stride 8: only a
+# larger input would give more, and fewer steps.
 MATCHED = {16: 0.9, 8: 0.85}
 GAIN = 0.02  # by which a costlier input must raise it, if none reaches that share
 SAMPLE = 4000  # boxes that it is estimated on
