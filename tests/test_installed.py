@@ -76,7 +76,7 @@ def make_run(python: Path, directory: Path) -> Callable[..., str]:
 
 
 def files_of_mim(root: Path) -> set:
-    paths = [root / 'model-index.yml', *(root / 'demo').glob('*.*')]
+    paths = [root / 'model-index.yml', *(root / 'demo').glob('*')]
     for pattern in ('configs/**/*.py', 'configs/**/*.yml', 'configs/**/*.md', 'tools/**/*.py'):
         paths += root.glob(pattern)
     return {f'mmthunder/.mim/{path.relative_to(root)}' for path in paths if path.exists()}
