@@ -88,7 +88,7 @@ def time_training(cfg: Config, seconds: float = 20, val_images: int = 24) -> Tim
                 log_level='ERROR',
                 train_cfg=dict(max_iters=NEVER, val_interval=NEVER),
                 default_hooks=dict(logger=dict(interval=NEVER), checkpoint=dict(interval=NEVER)),
-                visualizer=dict(vis_backends=[]),
+                visualizer=dict(name=work_dir, vis_backends=[]),  # not that of a later training in this process
             )
         )
         runner = RUNNERS.build(cfg)
