@@ -32,7 +32,7 @@ test: env
 	@python -m pytest
 
 test-all: env
-	@python -m pytest -m 'not stress'
+	@python -m pytest -m 'not stress' -W default
 
 # The page of examples/web in Chromium; the other tests skip it where its packages are not installed.
 test-web: env
