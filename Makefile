@@ -32,7 +32,7 @@ test: env
 	@python -m pytest
 
 test-all: env
-	@python -m pytest -m 'not stress' -W default
+	@python -m pytest -m 'not stress'
 
 # The page of examples/web in Chromium; the other tests skip it where its packages are not installed.
 test-web: env
@@ -41,7 +41,7 @@ test-web: env
 
 test-%:
 	@bash requirements/setup_env.sh $*
-	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest -m 'not stress' -W default
+	@PATH=$(CURDIR)/.venv-$*/bin:$$PATH python -m pytest -m 'not stress' -W default  # other versions, other warnings
 
 lint: env
 	@ruff check .

@@ -211,7 +211,8 @@ def test_two_processes(repo, coco, tmp_path):
         while not validations:
             assert time.time() < end and job.poll() is None, job.communicate(timeout=60)[0][-5000:]
             time.sleep(0.1)
-            lines = [line for path in work_dir.glob('*/vis_data/scalars.json') for line in path.open()]
+            texts = [path.read_text() for path in work_dir.glob('*/vis_data/scalars.json')]
+            lines = [line for text in texts for line in text.splitlines(keepends=True)]
             logged = [json.loads(line) for line in lines if line.endswith('\n')]
             validations = [values for values in logged if 'loss' not in values]
         os.kill(process_of_rank(1, work_dir), signal.SIGKILL)
