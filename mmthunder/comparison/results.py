@@ -8,8 +8,9 @@ from typing import Any, Dict, List, Optional, Tuple
 import pandas as pd
 from mmengine.config import Config
 
+from mmthunder.utils.training_log import LOG_TIME, scalar_lines
+
 AP = 'coco/bbox_mAP'
-STAMP = r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - '
 # Titles and decimals of the table's columns.
 COLUMNS = dict(
     detector=('detector', None),
@@ -34,11 +35,7 @@ def read_validations(work_dir: Path) -> List[Dict[str, float]]:
     Returns:
         list[dict[str, float]]: COCO's metrics, with the class names for classwise ones.
     """
-    lines = [
-        line for path in sorted(work_dir.glob('[0-9]*/vis_data/scalars.json')) for line in path.read_text().splitlines()
-    ]
-    # A line that was cut off by a kill has no brace at its end.
-    return [entry for line in lines if line.endswith('}') for entry in [json.loads(line)] if AP in entry]
+    return [entry for entry in map(json.loads, scalar_lines(work_dir)) if AP in entry]
 
 
 def read_curve(work_dir: Path) -> List[Tuple[float, float]]:
@@ -53,8 +50,8 @@ def read_curve(work_dir: Path) -> List[Tuple[float, float]]:
     curve, before = [], 0.0
     for path in sorted(work_dir.glob('[0-9]*/*.log')):
         text = path.read_text(errors='replace')
-        stamps = [pd.Timestamp(stamp) for stamp in re.findall(STAMP, text, re.M)]
-        for stamp, value in re.findall(rf'{STAMP}.*\(val\).* {AP}: (-?[\d.]+)', text, re.M):
+        stamps = [pd.Timestamp(stamp) for stamp in re.findall(LOG_TIME, text, re.M)]
+        for stamp, value in re.findall(rf'{LOG_TIME}.*\(val\).* {AP}: (-?[\d.]+)', text, re.M):
             curve.append((before + (pd.Timestamp(stamp) - stamps[0]).total_seconds() / 60, float(value)))
         before += (stamps[-1] - stamps[0]).total_seconds() / 60 if stamps else 0
     return curve

@@ -10,6 +10,7 @@ See docs/choosing.md.
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import List, Optional
@@ -72,6 +73,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except ComparisonError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the trainings as Ctrl-C does
     os.environ.update(thread_environment(args.threads))  # which the trainings inherit
     runs = [Run(str(config), [], args.seed, args.work_dir / 'runs') for config in configs]
     try:

@@ -38,6 +38,7 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 from mmthunder.utils.mmdet_distribution import mmdet_distribution
+from mmthunder.utils.training_log import LOG_TIME, scalar_lines
 
 METRICS = dict(AP=('coco/bbox_mAP', 'pascal_voc/mAP'), AP50=('coco/bbox_mAP_50', 'pascal_voc/AP50'))
 # What an AP depends on; the rest of a config says how to log, save and start.
@@ -110,10 +111,9 @@ class Run:
         """Read the AP after the last step, from the last validation or else the test; empty if there is none."""
         if not self.is_trained():
             return {}
-        logs = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
+        lines = scalar_lines(self.work_dir)
         tests = sorted(self.work_dir.glob('test/*/*.json'))
         # A text that was cut off by a kill has no brace at its end.
-        lines = [line for path in logs for line in path.read_text().splitlines() if line.endswith('}')]
         results = [text for text in (path.read_text().rstrip() for path in tests) if text.endswith('}')]
         # A line of a training step has an 'iter', that of a validation has none. The 'step' of a validation counts
         # epochs by mmengine's default, also where the schedule counts iterations.
@@ -144,7 +144,7 @@ class Run:
         """Sum the minutes from the first to the last line of each start's log."""
         spans = []
         for path in self.work_dir.glob('[0-9]*/*.log'):
-            times = re.findall(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', path.read_text(errors='replace'), re.M)
+            times = re.findall(LOG_TIME, path.read_text(errors='replace'), re.M)
             spans += [pd.Timestamp(times[-1]) - pd.Timestamp(times[0])] if times else []
         return round(sum(span.total_seconds() for span in spans) / 60, 2) if spans else None
 
