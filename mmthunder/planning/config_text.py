@@ -42,17 +42,14 @@ def _train_pipeline(plan: Plan) -> List[str]:
         "dict(type='LoadImageFromFile')",
         "dict(type='LoadAnnotations', with_bbox=True)",
         "dict(type='Resize', scale=input_size, keep_ratio=False)",
-        *(
-            [
-                "dict(type='RandomAffine', scaling_ratio_range=scaling, max_translate_ratio=0.1, max_rotate_degree=0, "
-                'max_shear_degree=0)'
-            ]
-            if plan.value('scaling')
-            else []
-        ),
-        # Some annotated boxes have no area.
-        "dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False)",
     ]
+    if plan.value('scaling'):
+        steps.append(
+            "dict(type='RandomAffine', scaling_ratio_range=scaling, max_translate_ratio=0.1, max_rotate_degree=0,\n"
+            '         max_shear_degree=0, border_val=(114, 114, 114))'
+        )
+    # Some annotated boxes have no area.
+    steps.append("dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False)")
     if flips:
         share = 0.5 if len(flips) == 1 else round(1 / (len(flips) + 1), 3)
         steps.append(f"dict(type='RandomFlip', prob={[share] * len(flips)}, direction=flips)")

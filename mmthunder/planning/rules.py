@@ -103,7 +103,7 @@ def choose_input(
         unmatched = unmatched_share(fingerprint, *option)
         if unmatched < least - GAIN:
             chosen, least = option, unmatched
-        if least <= 1 - MATCHED.get(chosen[1], 0.9):
+        if least <= 1 - MATCHED.get(chosen[1], MATCHED[16]):
             break
     boxes = fingerprint.relative_boxes * np.tile(chosen[0], 2)
     low, middle, high = np.percentile(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1)), [5, 50, 95])
@@ -127,7 +127,7 @@ def choose_scaling(fingerprint: Fingerprint) -> Decision:
     """Choose the factors by which mmdet's ``RandomAffine`` scales images, with shifts of up to a tenth, or none."""
     number = fingerprint.num_train
     if number > FEW_IMAGES:
-        return Decision('scaling', None, f'{number} images are seen less often than {FEW_IMAGES} or fewer are')
+        return Decision('scaling', None, f'{number} images, more than {FEW_IMAGES}, are each seen less often')
     return Decision('scaling', (0.7, 1.4), f'{number} images are seen often')
 
 

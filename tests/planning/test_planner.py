@@ -209,6 +209,15 @@ def test_given_decisions(write, output, measured):
             plan_config(write('coco_own'), output, decisions=wrong)
 
 
+@pytest.mark.parametrize('scaling', [(0.7, 1.4), None])
+def test_few_images_are_scaled_in_training(scaling, write, output, measured):
+    plan_config(write('coco_own'), output, decisions=dict(scaling=scaling))
+    cfg = Config.fromfile(output)
+    found = [step.scaling_ratio_range for step in cfg.train_pipeline if step.type == 'RandomAffine']
+    assert found == ([scaling] if scaling else [])
+    assert not any(step.type == 'RandomAffine' for step in cfg.test_pipeline)
+
+
 @pytest.mark.parametrize('backbone', ['snet49', 'snet146', 'snet535'])
 @pytest.mark.parametrize('stride', [8, 16])
 def test_channels_fit(backbone, stride, write, output, measured):
