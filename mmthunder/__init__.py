@@ -36,3 +36,24 @@ def config_path(name: str) -> str:
             f'give a file name or a path below {configs}'
         )
     return str(found[0].resolve())
+
+
+def weights_path(name: str) -> str:
+    """Return the path of pretrained weights of this package, wherever it is installed.
+
+    A config takes them with ``init_cfg=dict(type='Pretrained', checkpoint=__import__('mmthunder').weights_path(...))``.
+
+    Args:
+        name (str): File name without the hash at its end, for example ``snet49_distilled``.
+
+    Returns:
+        str: Absolute path.
+
+    Raises:
+        FileNotFoundError: If there are no such weights.
+    """
+    weights = Path(__file__).resolve().parent / '.mim' / 'weights'
+    found = {path.stem.rpartition('-')[0]: path for path in sorted(weights.glob('*.pth'))}
+    if name not in found:
+        raise FileNotFoundError(f'{name}: mmthunder has no such weights; there are {", ".join(found) or "none"}')
+    return str(found[name].resolve())

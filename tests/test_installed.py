@@ -16,14 +16,14 @@ from mmengine.config import Config
 import mmthunder
 from mmthunder.tools.deployment import export_ncnn, export_onnx
 
-PACKED = 'mmthunder configs tools demo model-index.yml setup.cfg setup.py pyproject.toml README.md LICENSE'.split()
+PACKED = 'mmthunder configs tools demo weights model-index.yml setup.cfg setup.py pyproject.toml README.md LICENSE'
 
 
 @pytest.fixture(scope='module')
 def source(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is packed, since building writes into it."""
     source = tmp_path_factory.mktemp('source')
-    for path in (repo / name for name in PACKED):
+    for path in (repo / name for name in PACKED.split()):
         if path.is_dir():
             copytree(path, source / path.name, symlinks=True, ignore=ignore_patterns('__pycache__'))
         elif path.exists():
@@ -76,7 +76,7 @@ def make_run(python: Path, directory: Path) -> Callable[..., str]:
 
 
 def files_of_mim(root: Path) -> set:
-    paths = [root / 'model-index.yml', *(root / 'demo').glob('*')]
+    paths = [root / 'model-index.yml', *(root / 'demo').glob('*'), *(root / 'weights').glob('*')]
     for pattern in ('configs/**/*.py', 'configs/**/*.yml', 'configs/**/*.md', 'tools/**/*.py'):
         paths += root.glob(pattern)
     return {f'mmthunder/.mim/{path.relative_to(root)}' for path in paths if path.exists()}

@@ -236,7 +236,7 @@ def peer_config(
 
 
 def planned_config(path: str, plan: Config, iters: int, val_interval: int) -> dict:
-    """Make the planned config with other iterations.
+    """Make the planned config with other iterations, and like its peers from random weights.
 
     Args:
         path (str): Absolute path of the planned config.
@@ -247,8 +247,10 @@ def planned_config(path: str, plan: Config, iters: int, val_interval: int) -> di
     Returns:
         dict: What the config has beside the planned one.
     """
+    backbone = dict(init_cfg=None) if plan.model.backbone.get('init_cfg') else {}
     return dict(
         _base_=[path],
+        model=dict(backbone=backbone),
         train_cfg=dict(max_iters=iters, val_interval=val_interval),
         param_scheduler=scale_schedule(
             [scheduler.to_dict() for scheduler in plan.param_scheduler], plan.train_cfg.max_iters, iters

@@ -4,12 +4,11 @@ import textwrap
 from pathlib import Path
 from typing import List
 
+from .backbones import BACKBONES
 from .layouts import Part
 from .plan import Plan
 
 WIDTH = 120  # characters
-# Channels of the maps of stride 8, 16 and 32.
-BACKBONES = dict(snet49=(60, 120, 512), snet146=(132, 264, 528), snet535=(248, 496, 992))
 
 
 def _path(path: Path, plan: Plan) -> str:
@@ -22,6 +21,11 @@ def _path(path: Path, plan: Plan) -> str:
     return repr(path.as_posix())
 
 
+def _wrap(code: str, indent: int) -> str:
+    """Break a long line between its words."""
+    return textwrap.fill(code, WIDTH, subsequent_indent=' ' * indent, break_long_words=False, break_on_hyphens=False)
+
+
 def _setting(name: str, value: str, comment: str = '') -> List[str]:
     """Return the lines of an assignment, with its comment at the end or, if it is too long, above."""
     code = f'{name} = {value}'
@@ -30,10 +34,7 @@ def _setting(name: str, value: str, comment: str = '') -> List[str]:
     lines = [f'# {comment}'] if comment else []
     if len(code) <= WIDTH:
         return [*lines, code]
-    return [
-        *lines,
-        *textwrap.wrap(code, WIDTH, subsequent_indent='    ', break_long_words=False, break_on_hyphens=False),
-    ]
+    return [*lines, _wrap(code, 4)]
 
 
 def _train_pipeline(plan: Plan) -> List[str]:
@@ -73,13 +74,13 @@ def _test_pipeline(plan: Plan) -> List[str]:
 
 
 def _model(plan: Plan) -> List[str]:
-    backbone, stride = plan.value('backbone'), plan.value('stride')
-    c3, c4, c5 = BACKBONES[backbone]
-    indices, channels = ((0, 2), [c3, c5]) if stride == 8 else ((1, 2), [c4, c5])
+    backbone, stride = BACKBONES[plan.value('backbone')], plan.value('stride')
+    settings = _wrap(f'    backbone={backbone.settings(stride)}', indent=8)
+    channels = list(backbone.levels[stride][1])
     weight = ', loss_cls=dict(class_weight=class_weight)' if plan.value('class_weight') else ''
     return f"""\
 model = dict(
-    backbone=dict(arch='{backbone[4:]}', out_indices={indices}),
+{settings},
     neck=dict(in_channels={channels}),
     rpn_head=dict(anchor_generator=dict(base_sizes=[anchors], strides=[stride])),
     roi_head=dict(

@@ -14,7 +14,8 @@ from mmengine.config import Config
 from mmthunder.utils.atomic_write import atomic_write
 
 from .anchors import best_ious, choose_anchors
-from .config_text import BACKBONES, config_text
+from .backbones import BACKBONES
+from .config_text import config_text
 from .layouts import Parts, find_layout
 from .pictures import draw_anchors, draw_samples
 from .pipeline_boxes import PipelineSample, sample_pipeline
@@ -68,6 +69,7 @@ def plan_config(
         raise PlanningError(f'minutes is {minutes}; expected a positive number')
     if given.get('backbone', 'snet49') not in BACKBONES:
         raise PlanningError(f'backbone is {given["backbone"]!r}; expected one of {", ".join(BACKBONES)}')
+    BACKBONES[given.get('backbone', 'snet49')].check()
     prepared = prepare(find_layout(data, data_format, parts), output.with_suffix(''), classes)
     plan = Plan(prepared.layout, prepared.classes, prepared.fingerprint, minutes, output, seed, prepared.notes, given)
     plan.decide(*apply_rules(plan.fingerprint, given.get('input_size'), given.get('stride')))

@@ -18,7 +18,7 @@ from mmengine.config import DictAction
 from rich.console import Console
 
 from mmthunder.planning import Parts, PlanningError, plan_config
-from mmthunder.planning.config_text import BACKBONES
+from mmthunder.planning.backbones import BACKBONES
 from mmthunder.planning.layouts import FORMATS
 from mmthunder.planning.report import print_plan
 

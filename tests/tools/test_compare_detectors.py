@@ -2,10 +2,12 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from mmthunder.comparison import ComparisonError, candidates
 from mmthunder.comparison.timed import cached_timing, read_timings
+from mmthunder.planning import plan_config, planner
 from mmthunder.planning.timing import Timing
 from mmthunder.tools.compare_detectors import main, parse_args
 
@@ -59,3 +61,24 @@ def test_timing_is_kept(tmp_path, monkeypatch):
 def test_too_short():
     with pytest.raises(ComparisonError, match='yolox_nano.*--minutes'):
         candidates.choose_length('yolox_nano', 1000, 1, Timing(5, 1, 1), 4)
+
+
+@pytest.mark.slow
+def test_comparison(make_shapes, tmp_path, monkeypatch, capsys):
+    """Detectors that have hardly learned are compared too; what is done is not trained again."""
+    monkeypatch.setattr(planner, 'time_training', lambda *args, **kwargs: Timing(start=10, step=0.5, val=2))
+    make_shapes.main(['--out', str(tmp_path / 'data'), '--train', '24', '--val', '4', '--size', '96'])
+    plan_config(tmp_path / 'data', tmp_path / 'planned.py', decisions=dict(backbone='snet49_distilled'))
+    words = [str(tmp_path / 'planned.py'), '--max-iters', '2', '--rounds', '2', '--work-dir', str(tmp_path / 'work')]
+    words += ['--detectors', 'thundernet', 'yolox_nano', '--lr-scale', '1', '2']
+    assert main(words) == 0
+    rows = pd.read_csv(tmp_path / 'work/comparison.csv').set_index('detector')
+    assert list(rows.index) == ['thundernet', 'yolox_nano', 'yolox_nano_lr2']
+    assert rows.AP.between(0, 1).all() and (rows.images_seen == 8).all()
+    assert (rows[['openvino_ms', 'onnxruntime_ms', 'mparams', 'mmacs']] > 0).all(axis=None)
+    assert rows.lr['yolox_nano_lr2'] == pytest.approx(2 * rows.lr['yolox_nano'])
+    assert (tmp_path / 'work/comparison.png').stat().st_size > 1e4
+    planned = (tmp_path / 'work/runs/thundernet/seed0/thundernet.py').read_text()
+    assert 'Pretrained' not in planned
+    assert main(words) == 0
+    assert '3 of 3 runs are done already' in capsys.readouterr().out

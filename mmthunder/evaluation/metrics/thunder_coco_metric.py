@@ -73,16 +73,18 @@ class NumberedCOCO(COCO):
 
         Returns:
             COCO: The predictions with numbers.
-
-        Raises:
-            IndexError: If there is no prediction, as pycocotools does.
         """
+        if not resFile:  # pycocotools raises an IndexError, upon which mmdet returns no metrics
+            empty = COCO()
+            empty.dataset = dict(self.dataset, annotations=[])
+            empty.createIndex()
+            return empty
         return super().loadRes([self._renumber(entry) for entry in resFile])
 
 
 @METRICS.register_module()
 class ThunderCocoMetric(CocoMetric):
-    """mmdet's COCO metric, right in four cases in which that one fails or silently computes another AP.
+    """mmdet's COCO metric, right in five cases in which that one fails or silently computes another AP.
 
     - The file lists the categories in another order than ``metainfo`` the classes, or lacks some: detections are
       matched with them by name. mmdet takes its n-th category for the n-th class. Detections of classes that the file
@@ -92,6 +94,8 @@ class ThunderCocoMetric(CocoMetric):
     - Ids of annotations may be 0 and any ids may be strings. pycocotools takes 0 for no match and fails at strings.
     - ``classwise`` gives the APs to the right classes if the ids of the categories do not ascend, as pycocotools
       sorts them.
+    - Without any detection, as early in a training, the APs are 0. mmdet returns no metrics, so that curves, tables
+      and ``save_best`` miss the validation.
 
     The APs of all classes come before those of single classes, so that ``save_best='auto'`` takes the first of them.
     Results that are written have the ids of the file.

@@ -112,7 +112,7 @@ def test_fewer_categories(tmp_path, missing):
     case = Case(tmp_path, [name for name in NAMES if name != missing][::-1])
     metrics = case.evaluate(NAMES)
     assert metrics['coco/bbox_mAP'] == 1 and np.isnan(metrics[f'coco/{missing}_precision'])
-    assert case.evaluate([missing, 'other']) == {}  # as of a detector that finds nothing
+    assert case.evaluate([missing, 'other'])['coco/bbox_mAP'] == -1  # pycocotools' value without any object
 
 
 def test_more_categories(tmp_path):
@@ -138,6 +138,14 @@ def test_repeated_images(tmp_path):
 def test_other_images(tmp_path):
     with pytest.raises(ValueError, match=r"no image with id 'x' \(and 1 others"):
         Case(tmp_path, NAMES).evaluate(NAMES, [1, 'x', 'y'])
+
+
+@pytest.mark.parametrize('mp_eval', [False, True])
+def test_no_detections(tmp_path, mp_eval):
+    """AP is 0, and not missing, as early in a training."""
+    metrics = Case(tmp_path, 'ab').evaluate('ab', missed='ab', use_mp_eval=mp_eval)
+    assert metrics['coco/bbox_mAP'] == metrics['coco/bbox_mAP_50'] == 0
+    assert metrics['coco/a_precision'] == metrics['coco/b_precision'] == 0
 
 
 def test_overall_first(tmp_path):
