@@ -1,17 +1,22 @@
 """The package as users install it: a wheel in an environment of its own, without the checkout."""
 
+import itertools
+import json
 import os
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import zipfile
+from importlib.metadata import PathDistribution, distribution
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Callable
 
 import pytest
 from mmengine.config import Config
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import mmthunder
 from mmthunder.tools.deployment import export_ncnn, export_onnx
@@ -39,25 +44,76 @@ def wheel(source: Path) -> Path:
     return wheel
 
 
+def make_venv(venv: Path, *others: str) -> Path:
+    """Make an environment that also has the packages in other directories, and return its Python."""
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', str(venv)], check=True)
+    (site,) = venv.glob('lib/python*/site-packages')
+    # Lines of .pth files in those directories are not followed, so the checkout, installed by one, is not importable.
+    (site / 'other_packages.pth').write_text('\n'.join(others))
+    return venv / 'bin/python'
+
+
+def run_pip(python: Path, *args) -> subprocess.CompletedProcess:
+    """Run pip for an environment."""
+    call = [sys.executable, '-m', 'pip', '--python', python, *args]
+    return subprocess.run(list(map(str, call)), capture_output=True, text=True)
+
+
 @pytest.fixture(scope='module')
 def install(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A function that installs the package and returns the environment's Python; other packages are this one's."""
 
     def install(*args: str) -> Path:
-        venv = tmp_path_factory.mktemp('venv')
-        subprocess.run([sys.executable, '-m', 'venv', '--without-pip', str(venv)], check=True)
-        python = venv / 'bin/python'
-        pip = [sys.executable, '-m', 'pip', '--python', str(python), 'install', '--no-deps', '--no-index']
-        (site,) = venv.glob('lib/python*/site-packages')
-        # For the build of an editable install, too. Lines of a .pth file in this directory are not followed, so the
-        # checkout, which is installed there, is not importable.
-        paths = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
-        (site / 'other_packages.pth').write_text('\n'.join(paths))
-        result = subprocess.run([*pip, '--ignore-installed', *args], capture_output=True, text=True)
+        # For the build of an editable install, too.
+        others = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
+        python = make_venv(tmp_path_factory.mktemp('venv'), *others)
+        result = run_pip(python, 'install', '--no-deps', '--no-index', '--ignore-installed', *args)
         assert result.returncode == 0, result.stderr
         return python
 
     return install
+
+
+@pytest.fixture(scope='module')
+def training_packages(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the extra ``mmdet`` needs and nothing else, in a directory.
+
+    Links to the packages of this environment stand for an installation, which would take minutes for torch and mmcv.
+    """
+    site, names = tmp_path_factory.mktemp('packages'), set()
+    metadata = zipfile.Path(wheel, f'{"-".join(wheel.name.split("-")[:2])}.dist-info/')
+    pending = [(PathDistribution(metadata), {'mmdet'})]
+    while pending:
+        package, extras = pending.pop()
+        for requirement in map(Requirement, package.requires or ()):
+            asked = not requirement.marker or any(requirement.marker.evaluate({'extra': e}) for e in extras or {''})
+            if asked and canonicalize_name(requirement.name) not in names:
+                names.add(canonicalize_name(requirement.name))
+                pending.append((distribution(requirement.name), requirement.extras))
+    for name in names:
+        package = distribution(name)
+        for top in {path.parts[0] for path in package.files} - {'..', '__pycache__'}:
+            if not (site / top).exists():  # several packages may share a namespace
+                (site / top).symlink_to(package.locate_file(top))
+    return site
+
+
+@pytest.fixture(scope='module')
+def install_extra(wheel: Path, repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that installs the wheel with an extra from the package index and returns the environment's Python."""
+
+    def install_extra(extra: str, *others: Path) -> Path:
+        python = make_venv(tmp_path_factory.mktemp('venv'), *map(str, others))
+        constraints = repo / 'requirements/constraints.txt'
+        installed = run_pip(python, 'install', '-c', constraints, f'{wheel}[{extra}]')
+        if 'Could not find a version' in installed.stderr and 'connection broken' in installed.stderr:
+            pytest.skip('needs a package index')
+        assert installed.returncode == 0, installed.stderr
+        checked = run_pip(python, 'check')
+        assert checked.returncode == 0, checked.stdout
+        return python
+
+    return install_extra
 
 
 def make_run(python: Path, directory: Path) -> Callable[..., str]:
@@ -149,16 +205,10 @@ def test_installed_wheel(install, wheel, repo, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('extra', ['onnxruntime', 'openvino', 'ncnn'])
-def test_extra_runs_detectors_without_torch(wheel, repo, tiny_cfg, shapes, tmp_path, extra):
+def test_extra_runs_detectors_without_torch(install_extra, tiny_cfg, shapes, tmp_path, extra):
     """Each alone in an environment that has nothing else."""
-    venv, config, model = tmp_path / 'venv', tmp_path / 'tiny.json', tmp_path / 'tiny.onnx'
-    subprocess.run([sys.executable, '-m', 'venv', str(venv)], check=True)
-    python = venv / 'bin/python'
-    pip = [python, '-m', 'pip', 'install', '-q', '-c', repo / 'requirements/constraints.txt', f'{wheel}[{extra}]']
-    installed = subprocess.run(list(map(str, pip)), capture_output=True, text=True)
-    if 'Could not find a version' in installed.stderr and 'connection broken' in installed.stderr:
-        pytest.skip('needs a package index')
-    assert installed.returncode == 0, installed.stderr
+    run = make_run(install_extra(extra), tmp_path)
+    config, model = tmp_path / 'tiny.json', tmp_path / 'tiny.onnx'
     tiny_cfg.dump(config)
     if extra == 'ncnn':
         model = tmp_path / 'tiny_ncnn'
@@ -166,11 +216,60 @@ def test_extra_runs_detectors_without_torch(wheel, repo, tiny_cfg, shapes, tmp_p
         model /= 'detector.json'
     else:
         assert export_onnx.main([str(config), '--output', str(model), '--count', '1']) == 0
-    run = make_run(python, tmp_path)
     run('-m', 'mmthunder.runtime', model, shapes / 'val', '--output', 'results', '--backend', extra)
     assert (tmp_path / 'results/detections.json').is_file()
     assert run('-c', 'import importlib.util as u; print(u.find_spec("torch"))').strip() == 'None'
-    assert 'No broken requirements' in run('-m', 'pip', 'check')
+
+
+class TestExtrasForTraining:
+    """Each alone on top of the packages that the extra ``mmdet`` needs."""
+
+    pytestmark = pytest.mark.slow
+
+    def test_mmdet(self, install_extra, training_packages, tiny_cfg, tmp_path):
+        run = make_run(install_extra('mmdet', training_packages), tmp_path)
+        tiny_cfg.train_cfg.max_epochs = 1
+        tiny_cfg.dump(tmp_path / 'tiny.py')
+        run(training_packages / 'mmdet/.mim/tools/train.py', 'tiny.py')
+        assert (tmp_path / 'work/epoch_1.pth').is_file()
+
+    def test_export(self, install_extra, training_packages, tiny_cfg, tmp_path):
+        run = make_run(install_extra('export', training_packages), tmp_path)
+        tiny_cfg.dump(tmp_path / 'tiny.py')
+        tools = 'mmthunder.tools.deployment'
+        assert 'agree' in run('-m', f'{tools}.export_onnx', 'tiny.py', '--output', 'tiny.onnx', '--count', 1)
+        assert 'agree' in run('-m', f'{tools}.export_ncnn', 'tiny.py', '--output', 'tiny_ncnn', '--count', 1)
+        for output in ('int8.onnx', 'int8.xml'):
+            assert 'MB' in run('-m', f'{tools}.quantize', 'tiny.py', 'tiny.onnx', '--output', output, '--count', 2)
+
+    def test_planning(self, install_extra, training_packages, make_shapes, tmp_path):
+        run = make_run(install_extra('planning', training_packages), tmp_path)
+        make_shapes.main(['--out', str(tmp_path / 'data'), '--train', '24', '--val', '1', '--size', '96'])
+        # The layout that supervision reads: each image with its boxes beside it.
+        coco = json.loads((tmp_path / 'data/annotations/train.json').read_text())
+        (tmp_path / 'data/train/classes.txt').write_text('\n'.join(category['name'] for category in coco['categories']))
+        for image in coco['images']:
+            boxes = [entry for entry in coco['annotations'] if entry['image_id'] == image['id']]
+            lines = [
+                f'{entry["category_id"] - 1} {(x + w / 2) / 96} {(y + h / 2) / 96} {w / 96} {h / 96}\n'
+                for entry in boxes
+                for x, y, w, h in [entry['bbox']]
+            ]
+            (tmp_path / 'data/train' / image['file_name']).with_suffix('.txt').write_text(''.join(lines))
+        out = run('-m', 'mmthunder.tools.make_config', 'data/train', '--minutes', 2, '--output', 'mine.py')
+        assert 'mim train mmdet' in out and (tmp_path / 'mine.py').is_file()
+
+    def test_pretrain(self, install_extra, training_packages, shapes, tmp_path):
+        python = install_extra('pretrain', training_packages)
+        run = make_run(python, tmp_path)
+        for split, label in itertools.product(('train', 'val'), 'abcd'):
+            copytree(shapes / split, tmp_path / 'crops' / split / label)
+        (train,) = python.parents[1].glob('lib/python*/site-packages/mmpretrain/.mim/tools/train.py')
+        config = run('-c', 'import mmthunder; print(mmthunder.config_path("snet49_1xb64-600iter_bccd-crops"))').strip()
+        data = ('train_dataloader.dataset.dataset.data_root=crops', 'val_dataloader.dataset.data_root=crops')
+        short = ('train_cfg.max_iters=1', 'train_cfg.val_interval=1', 'train_dataloader.batch_size=8')
+        out = run(train, config, '--work-dir', 'work', '--cfg-options', *data, *short)
+        assert 'accuracy/top1' in out
 
 
 class TestConfigPath:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -11,3 +12,10 @@ def test_import_is_light():
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == '[]'
+
+
+def test_requirements_are_met():
+    """``pip check``, but for what mim is installed without, and for OpenCV's build without windows."""
+    result = subprocess.run([sys.executable, '-m', 'pip', 'check'], capture_output=True, text=True)
+    known = re.compile(r'No broken requirements|.* requires (opendatalab|opencv-python), which is not installed')
+    assert [line for line in result.stdout.splitlines() if not known.match(line)] == []
