@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
 import memray
 import pytest
@@ -17,6 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the benchmarks."""
     default = str(REPO / 'configs/thundernet/snet49_coco.py')
     parser.addoption('--config', default=default, help='config of the detector')
+    parser.addoption('--data-root', help="root of the training images; the config's by default")
     parser.addoption('--threads', type=int, default=1, help='threads of torch')
 
 
@@ -24,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def config(request: pytest.FixtureRequest) -> str:
     """Path of the detector's config."""
     return request.config.getoption('config')
+
+
+@pytest.fixture
+def data_root(request: pytest.FixtureRequest) -> Optional[str]:
+    """Root of the training images, if it is not the config's."""
+    return request.config.getoption('data_root')
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from mmengine.config import Config
 @pytest.mark.slow
 def test_run(repo: Path, tiny_cfg: Config, tmp_path: Path):
     tiny_cfg.dump(tmp_path / 'tiny.py')
-    chosen = 'parts or growth and 224 or latency and (size-224 or proposals-50 or crowded-20)'
+    chosen = 'transforms or parts or growth and 224 or latency and (size-224 or proposals-50 or crowded-20)'
     result = subprocess.run(
         [sys.executable, '-m', 'pytest', 'benchmarks', '--config', str(tmp_path / 'tiny.py'), '-k', chosen]
         + ['--benchmark-max-time=0', '--benchmark-min-rounds=1', f'--benchmark-json={tmp_path}/out.json'],
