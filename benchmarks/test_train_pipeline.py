@@ -16,7 +16,7 @@ from mmengine.dataset import Compose
 
 from mmthunder.datasets import base_dataset_cfgs
 
-ROUNDS, IMAGES = 20, 100
+ROUNDS, IMAGES = 20, 50
 # The transforms of mmdet that one of this package's stands for, with the arguments that they take of it.
 MMDETS = dict(
     ExpandMinIoURandomCrop=dict(
