@@ -10,6 +10,8 @@ import torch
 from mmengine.registry import init_default_scope
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from mmthunder.utils.other_load import describe_other_load
+
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -19,6 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--config', default=default, help='config of the detector')
     parser.addoption('--data-root', help="root of the training images; the config's by default")
     parser.addoption('--threads', type=int, default=1, help='threads of torch')
+    parser.addoption('--require-idle', action='store_true', help='do not run beside busy processes')
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Warn of other processes that disturb the timings."""
+    load = describe_other_load()
+    if load and session.config.getoption('--require-idle'):
+        raise pytest.UsageError(load)
+    if load:
+        session.config.get_terminal_writer().line(f'warning: {load}', yellow=True)
 
 
 @pytest.fixture

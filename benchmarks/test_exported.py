@@ -7,7 +7,7 @@ does, so that images with objects are between the two.
 import numpy as np
 import pytest
 
-from mmthunder.apis import load_detector, set_score_thr
+from mmthunder.apis import limit_detections, load_detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS
 from mmthunder.tools.analysis_tools.exported import exported_calls, to_graph
 
@@ -38,7 +38,7 @@ def test_latency(config, benchmark, backend, axis, value):
     if axis in ('classes', 'crowded'):  # the exporter compares the names with the head
         detector.dataset_meta = dict(classes=[str(label) for label in range(value)])
     # Nothing scores above 1, everything above 0.
-    set_score_thr(detector, 0.0 if axis == 'crowded' else 1.0)
+    limit_detections(detector, 0.0 if axis == 'crowded' else 1.0)
     size, threads = (value if axis == name else default for name, default in (('size', 320), ('threads', 1)))
     images = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     benchmark(exported_calls(to_graph(detector), images, [backend], threads)[backend])

@@ -24,3 +24,19 @@ def test_run(repo: Path, tiny_cfg: Config, tmp_path: Path):
     table = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     heads = [line.strip('|').split() for line in table.splitlines() if 'median' in line]
     assert len(heads) == 5 and sum('peak,' in head for head in heads) == 4
+
+
+@pytest.mark.slow
+def test_require_idle(repo: Path):
+    """Another process that computes ends the run before it begins."""
+    with subprocess.Popen([sys.executable, '-c', 'while True: pass']) as busy:
+        try:
+            result = subprocess.run(
+                [sys.executable, '-m', 'pytest', 'benchmarks', '--collect-only', '--require-idle'],
+                cwd=repo,
+                capture_output=True,
+                text=True,
+            )
+        finally:
+            busy.kill()
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR and 'other processes use' in result.stderr

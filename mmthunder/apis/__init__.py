@@ -4,7 +4,7 @@ from mmthunder.planning import Parts, Plan, PlanningError, plan_config
 
 from .agreement import Agreement
 from .image_pipeline import ImagePipeline, find_datasets, read_image
-from .load import detect, load_detector, nms_type, set_score_thr, use_greedy_nms
+from .load import detect, limit_detections, load_detector, nms_type, use_greedy_nms
 from .outcomes import Outcomes, find_outcomes
 from .sample_images import load_sample_images
 
@@ -23,6 +23,6 @@ __all__ = [
     'nms_type',
     'read_image',
     'plan_config',
-    'set_score_thr',
+    'limit_detections',
     'use_greedy_nms',
 ]

@@ -84,19 +84,22 @@ def load_detector(config: str, checkpoint: Optional[str] = None, cfg_options: Op
     return detector.eval()
 
 
-def set_score_thr(detector: TwoStageDetector, score_thr: float) -> None:
-    """Give a detector another score threshold.
+def limit_detections(detector: BaseDetector, score_thr: float, max_per_img: Optional[int] = None) -> None:
+    """Set the score threshold of a detector's result and how many detections it has.
 
     Soft-NMS lowers scores, and has a threshold of its own for the result; that is set as well.
 
     Args:
-        detector (TwoStageDetector): What :func:`load_detector` returns; it is changed.
+        detector (BaseDetector): A detector of one or two stages, as :func:`load_detector` returns it; it is changed.
         score_thr (float): Lowest score of a detection.
+        max_per_img (int, optional): Most detections of an image. Defaults to None, which changes nothing.
     """
-    cfg = detector.roi_head.test_cfg
+    cfg = (detector.roi_head if isinstance(detector, TwoStageDetector) else detector.bbox_head).test_cfg
     cfg.score_thr = score_thr
     if 'min_score' in cfg.nms:
         cfg.nms.min_score = score_thr
+    if max_per_img is not None:
+        cfg.max_per_img = max_per_img
 
 
 def nms_type(cfg: ConfigDict) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from .detector import Detections, Detector
 from .errors import ModelFileError
 from .media import Frame, InputFile, count_frames, draw, frame_rate, is_video, list_files, read_frames
-from .sessions import BACKENDS
+from .sessions import BACKENDS, PRECISIONS
 
 
 def _common_suffix(first: Sequence[str], second: Sequence[str]) -> int:
@@ -215,6 +215,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         nargs='+',
         help="ONNX Runtime's execution providers; by default CUDA if it is there, else the CPU",
     )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='f32',
+        help='bf16 is faster, with OpenVINO on processors that have it; by default f32',
+    )
     parser.add_argument('--batch', type=int, default=1, help='images per call')
     parser.add_argument('--draw-thr', type=float, default=0.3, help='lowest score to draw')
     parser.add_argument('--no-pictures', action='store_true', help='write the JSON only')
@@ -238,7 +244,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_pictures:
         check_names(files, pictures)
     image_ids = number_ids(files) if args.annotations is None else read_image_ids(files, args.annotations)
-    detector = Detector(args.model, args.backend, args.threads, args.providers)
+    detector = Detector(args.model, args.backend, args.threads, args.providers, args.precision)
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     writer = None if args.no_pictures else PictureWriter(pictures)

@@ -39,12 +39,14 @@ class Detector:
             None.
         providers (sequence[str], optional): ONNX Runtime's execution providers, the preferred one first. Defaults to
             None: CUDA where the build of ONNX Runtime has it, otherwise the CPU.
+        precision (str): ``'bf16'`` runs the networks in bfloat16, with OpenVINO on processors that have it; boxes and
+            the softmax of scores stay in float32. Defaults to ``'f32'``.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ModelFileError: If the file is not an exported detector, also later, when its graph gives something else.
         ImportError: If the runtime is not installed.
-        ValueError: If there is no such backend or provider.
+        ValueError: If there is no such backend, provider or precision, or not for this backend and processor.
 
     Attributes:
         classes (list[str]): Names of the labels.
@@ -63,8 +65,9 @@ class Detector:
         backend: Optional[str] = None,
         threads: Optional[int] = None,
         providers: Optional[Sequence[str]] = None,
+        precision: str = 'f32',
     ) -> None:
-        self.session = open_session(model, backend, threads, providers)
+        self.session = open_session(model, backend, threads, providers, precision)
         metadata = read_metadata(model, self.session.metadata)
         self.classes = metadata.classes
         self.category_ids = metadata.category_ids

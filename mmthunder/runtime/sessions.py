@@ -1,6 +1,7 @@
 """Inference sessions, one class per runtime."""
 
 import functools
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -8,12 +9,14 @@ import numpy as np
 
 from .errors import ModelFileError
 from .ncnn_session import NcnnSession
+from .openvino_bf16 import keep_boxes_in_f32
 
 if TYPE_CHECKING:
     import openvino
 
 ONNX_BACKENDS = ('onnxruntime', 'openvino')
 BACKENDS = (*ONNX_BACKENDS, 'ncnn')
+PRECISIONS = ('f32', 'bf16')
 # Of those that the build of ONNX Runtime has. TensorRT, which GPU builds list first, builds an engine for minutes.
 DEFAULT_PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 Outputs = Tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -106,30 +109,45 @@ def openvino_core() -> 'openvino.Core':
 
 
 class OpenVINOSession:
-    """A graph in OpenVINO, on the CPU and in float32 where the graph is. It can be shared between threads.
+    """A graph in OpenVINO, on the CPU. It can be shared between threads.
 
     Args:
         path (Path): The ONNX file, or the .xml of OpenVINO's own format.
         threads (int, optional): As for :class:`OnnxRuntimeSession`. Defaults to None.
+        precision (str): What is computed where the graph has float32: ``'f32'``, or ``'bf16'`` for the networks and
+            float32 for the rest (:func:`keep_boxes_in_f32`). Defaults to ``'f32'``.
 
     The attributes are those of :class:`OnnxRuntimeSession`.
+
+    Raises:
+        ModelFileError: If OpenVINO cannot load the file.
+        ValueError: If the processor has no bfloat16.
     """
 
-    def __init__(self, path: Path, threads: Optional[int] = None) -> None:
+    def __init__(self, path: Path, threads: Optional[int] = None, precision: str = 'f32') -> None:
         import openvino
 
+        capabilities = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        if precision == 'bf16' and 'BF16' not in capabilities:
+            raise ValueError(
+                'precision: bf16 needs a processor with AVX512-BF16, AMX or AVX-NE-CONVERT; this one computes in '
+                f"{', '.join(name for name in capabilities if name.startswith(('FP', 'INT')))}; use 'f32'"
+            )
         # On processors with bfloat16 units it would compute in bfloat16, which has 8 bits of significand, unasked.
-        config = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        config = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': precision}
         if threads is not None:
             config['INFERENCE_NUM_THREADS'] = threads
         try:
             model = openvino_core().read_model(path)
+            self._count = len(model.outputs)
+            if precision == 'bf16':
+                keep_boxes_in_f32(model)
             self._compiled = openvino_core().compile_model(model, 'CPU', config)
         except RuntimeError as error:
             raise ModelFileError(f'{path}: not a graph that OpenVINO can load ({_reason(error)})') from None
         self._path = path
         # The rest of its version names the build.
-        self.name = f'OpenVINO {openvino.__version__.split("-")[0]}'
+        self.name = f'OpenVINO {openvino.__version__.split("-")[0]}' + (precision != 'f32') * f', {precision}'
         info = model.get_rt_info()
         self.metadata: Dict[str, str] = {
             key: str(value.value if hasattr(value, 'value') else value)
@@ -148,7 +166,8 @@ class OpenVINOSession:
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            return tuple(np.array(output) for output in request.infer([images]).values())
+            outputs = request.infer([images], share_outputs=True).values()
+            return tuple(np.array(output) for output in itertools.islice(outputs, self._count))
         except RuntimeError as error:
             raise ModelFileError(f'{self._path}: OpenVINO cannot run it ({_reason(error)})') from None
         finally:
@@ -163,6 +182,7 @@ def open_session(
     backend: Optional[str] = None,
     threads: Optional[int] = None,
     providers: Optional[Sequence[str]] = None,
+    precision: str = 'f32',
 ) -> Session:
     """Load a graph.
 
@@ -174,6 +194,8 @@ def open_session(
         threads (int, optional): Threads of an operator. Defaults to None, the runtime's choice.
         providers (sequence[str], optional): Execution providers of ONNX Runtime, which implies that backend; see
             :class:`OnnxRuntimeSession`. Defaults to None.
+        precision (str): ``'bf16'`` implies OpenVINO, which alone has kernels for it; see :class:`OpenVINOSession`.
+            Defaults to ``'f32'``.
 
     Returns:
         OnnxRuntimeSession, OpenVINOSession or NcnnSession: The session.
@@ -182,7 +204,7 @@ def open_session(
         FileNotFoundError: If there is no such file.
         ModelFileError: If the runtime cannot load it, or it is no file for this runtime.
         ImportError: If the runtime is not installed.
-        ValueError: If there is no such backend or provider.
+        ValueError: If there is no such backend, provider or precision, or not for this backend and processor.
     """
     path = Path(path)
     if not path.is_file():
@@ -193,8 +215,18 @@ def open_session(
     if providers:
         if backend not in (None, 'onnxruntime'):
             raise ValueError(f"providers: {backend} has none; leave them out or use backend 'onnxruntime'")
-        return OnnxRuntimeSession(path, threads, providers)
+        backend = 'onnxruntime'
+        sessions[backend] = functools.partial(OnnxRuntimeSession, providers=providers)
     candidates = [backend] if backend else {'.xml': ['openvino'], '.json': ['ncnn']}.get(path.suffix, ONNX_BACKENDS)
+    if precision not in PRECISIONS:
+        raise ValueError(f'unknown precision {precision!r}; use one of {list(PRECISIONS)}')
+    if precision != 'f32':
+        if 'openvino' not in candidates:
+            raise ValueError(
+                f"precision: {candidates[0]} has no {precision} kernels for the CPU; use 'f32' or backend 'openvino'"
+            )
+        candidates = ['openvino']
+        sessions['openvino'] = functools.partial(OpenVINOSession, precision=precision)
     for candidate in candidates:
         try:
             return sessions[candidate](path, threads)

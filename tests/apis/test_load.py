@@ -3,17 +3,20 @@ import logging
 import pytest
 import torch
 
-from mmthunder.apis import detect, load_detector, set_score_thr, use_greedy_nms
+from mmthunder.apis import detect, limit_detections, load_detector, use_greedy_nms
 
 
 @pytest.mark.parametrize('nms', [dict(type='nms'), dict(type='soft_nms', min_score=0.3)])
-def test_set_score_thr(make_detector, images, nms):
+def test_limit_detections(make_detector, images, nms):
     """The lowest score of all detections, those that soft-NMS lowers among them."""
     detector = make_detector(test_cfg__rcnn=dict(score_thr=0.3, max_per_img=1000, nms=nms))
     for score_thr in (0.4, 0.15):
-        set_score_thr(detector, score_thr)
+        limit_detections(detector, score_thr)
         scores = detect(detector, images[0]).scores
         assert score_thr <= scores.min() < score_thr + 0.05
+    assert len(scores) > 5
+    limit_detections(detector, 0.15, max_per_img=5)
+    assert len(detect(detector, images[0]).scores) == 5
 
 
 def test_checkpoint(tiny_cfg, tmp_path):

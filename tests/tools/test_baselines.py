@@ -74,7 +74,7 @@ def find_things(detector: SingleStageDetector, image: np.ndarray) -> None:
 @pytest.mark.parametrize('name', ['yolox_tiny', 'rtmdet_tiny'])
 def test_single_stage(baselines, exported, image, name):
     """What the exported graph finds is what mmdet's test_step finds."""
-    detector = baselines.build_mmdet(name, score_thr=0.3, cfg_options=SMALL)
+    detector = baselines.build_mmdet(name, {**SMALL, 'model.test_cfg.score_thr': 0.3})
     find_things(detector, image)
     meta = dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1.0, 1.0), img_id=0)
     inputs = torch.from_numpy(image).permute(2, 0, 1)
@@ -92,6 +92,16 @@ def test_single_stage(baselines, exported, image, name):
         agreement = Agreement(box_tolerance=0.1)
         agreement.add(expected, Detections(boxes[found], scores[found], labels[found]))
         assert agreement.unmatched == 0, f'{backend}: {agreement}'
+
+
+@pytest.mark.parametrize('name', ['ssdlite320_mobilenet_v3_large', 'fasterrcnn_mobilenet_v3_large_320_fpn'])
+def test_torchvision_settings(baselines, name):
+    """The threshold and the number of detections are where torchvision reads them; without, they are its own."""
+    for score_thr, max_per_img in ((0.2, 7), (None, None)):
+        detector = baselines.build_torchvision(name, 320, score_thr, max_per_img)
+        head = detector.roi_heads if hasattr(detector, 'roi_heads') else detector
+        own = (0.05, 100) if hasattr(detector, 'roi_heads') else (0.001, 300)
+        assert (head.score_thresh, head.detections_per_img) == ((score_thr, max_per_img) if score_thr else own)
 
 
 def test_torchvision(baselines, baseline_graphs, image):

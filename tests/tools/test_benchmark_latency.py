@@ -93,6 +93,42 @@ def test_counts(error_of):
     assert '--threads: 0: must be at least 1' in error_of('tiny.py', '--threads', '0')
 
 
+def test_busy_processor(tool, error_of, monkeypatch):
+    """With --require-idle the command ends before it loads anything, otherwise it goes on."""
+    monkeypatch.setattr(tool, 'describe_other_load', lambda: 'other processes use 0.9 of 2 cores')
+    assert error_of('nowhere.py', '--require-idle').endswith('error: other processes use 0.9 of 2 cores')
+    assert 'nowhere.py' in error_of('nowhere.py')
+    monkeypatch.setattr(tool, 'describe_other_load', str)
+    assert 'nowhere.py' in error_of('nowhere.py', '--require-idle')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('options', 'counts', 'settings'),
+    [
+        (['--max-per-img', '7'], [7, 7], 'score threshold 0.05, at most 7 detections'),
+        (['--own-settings'], [200, 300], 'own score thresholds'),
+    ],
+    ids=['equal', 'own'],
+)
+def test_settings(tool, config, monkeypatch, capsys, options, counts, settings):
+    """A detector of two stages and one of one stage have as many detections, or as many as each of them has."""
+    found = []
+
+    def call_once(calls: dict, rounds: int, warmup: int) -> pd.DataFrame:
+        found.extend(calls[name, 'onnxruntime']()[1].shape[1] for name in ('tiny', 'yolox_nano'))
+        return pd.DataFrame({name: [1.0] for name in calls})
+
+    cfg = Config.fromfile(config)
+    cfg.model.test_cfg.rcnn.max_per_img = 200
+    cfg.dump(config)
+    monkeypatch.setattr(tool, 'time_rounds', call_once)
+    arguments = [config, '--backends', 'onnxruntime', '--baselines', 'yolox_nano', *options]
+    monkeypatch.setattr(sys, 'argv', ['benchmark_latency', *arguments])
+    tool.main()
+    assert found == counts and settings in capsys.readouterr().out
+
+
 def test_package_versions(tool, monkeypatch):
     """Of packages that were installed under another name too, such as onnxruntime-gpu."""
     import mmdet

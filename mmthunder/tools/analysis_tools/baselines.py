@@ -21,13 +21,14 @@ MMDET = dict(
 )
 
 
-def build_torchvision(name: str, size: int, score_thr: Optional[float]) -> nn.Module:
+def build_torchvision(name: str, size: int, score_thr: Optional[float], max_per_img: Optional[int] = None) -> nn.Module:
     """Build a detector of torchvision with random weights.
 
     Args:
         name (str): Its name in torchvision.
         size (int): Side of the images, in pixels.
         score_thr (float, optional): Lowest score of a detection; None leaves the detector its own.
+        max_per_img (int, optional): Most detections of an image. Defaults to None, the detector's own.
 
     Returns:
         nn.Module: The detector.
@@ -36,17 +37,19 @@ def build_torchvision(name: str, size: int, score_thr: Optional[float]) -> nn.Mo
     two_stages = name.startswith('fasterrcnn')
     if two_stages:
         kwargs.update(min_size=size, max_size=size)
+    prefix = 'box_' if two_stages else ''
     if score_thr is not None:
-        kwargs['box_score_thresh' if two_stages else 'score_thresh'] = score_thr
+        kwargs[f'{prefix}score_thresh'] = score_thr
+    if max_per_img is not None:
+        kwargs[f'{prefix}detections_per_img'] = max_per_img
     return torchvision.models.get_model(name, **kwargs).eval()
 
 
-def build_mmdet(name: str, score_thr: Optional[float], cfg_options: Optional[dict] = None) -> SingleStageDetector:
+def build_mmdet(name: str, cfg_options: Optional[dict] = None) -> SingleStageDetector:
     """Build a detector of mmdet's model zoo with random weights.
 
     Args:
         name (str): A key of :data:`MMDET`.
-        score_thr (float, optional): Lowest score of a detection; None leaves the detector its own.
         cfg_options (dict, optional): Overrides of the config. Defaults to None.
 
     Returns:
@@ -56,8 +59,6 @@ def build_mmdet(name: str, score_thr: Optional[float], cfg_options: Optional[dic
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.init_cfg = None
     cfg.merge_from_dict(cfg_options or {})
-    if score_thr is not None:
-        cfg.model.test_cfg.score_thr = score_thr
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     assert isinstance(model.bbox_head, (YOLOXHead, RTMDetHead))
     model.init_weights()

@@ -9,8 +9,9 @@ them; ratios are taken round by round. A call goes from a uint8 image in memory 
 it is mmdet's ``test_step`` for a config and for mmdet's own detectors, and ``model([image])`` for
 torchvision's; in the other backends it is one exported graph with everything in it. ``--files`` adds
 files that were exported before, for instance INT8 ones. The baselines' images have the first config's
-size. Each model has its own score threshold; ``--score-thr`` gives all but the files the same. Weights
-are random unless a checkpoint is given.
+size. All models but the files have one score threshold and one maximum of detections, and so the same
+work after their networks; with ``--own-settings`` each has its own. Weights are random unless a
+checkpoint is given.
 
 The share of the peak is the time of a model's multiply-adds at the speed of a large matrix product,
 which is measured in each round too, over the time of the model.
@@ -33,11 +34,13 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
-from mmthunder.apis import load_detector, set_score_thr
-from mmthunder.runtime.sessions import ONNX_BACKENDS, open_session
+from mmthunder.apis import limit_detections, load_detector
+from mmthunder.runtime.sessions import open_session
 from mmthunder.tools.analysis_tools.baselines import MMDET, TORCHVISION, build_mmdet, build_torchvision
 from mmthunder.tools.analysis_tools.complexity import input_size
 from mmthunder.tools.arguments import at_least
+from mmthunder.tools.runtimes import RUNTIMES
+from mmthunder.utils.other_load import describe_other_load
 
 BASELINES = (*TORCHVISION, *MMDET)
 GEMM_SIDE = 1024
@@ -78,7 +81,7 @@ def file_calls(
 
     Args:
         paths (Sequence[str]): ONNX files, which every backend runs, and files of OpenVINO (.xml).
-        backends (Sequence[str]): Some of :data:`ONNX_BACKENDS`.
+        backends (Sequence[str]): Some of :data:`RUNTIMES`.
         threads (int): Threads of a call.
         size (tuple[int, int]): Height and width of the images for files that take every size.
         batch (int): Images of a call for files that take any number.
@@ -89,15 +92,17 @@ def file_calls(
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If a backend is not installed.
-        ValueError: If a file cannot be loaded, or none of the backends runs it.
+        ValueError: If a file cannot be loaded, none of the backends runs it, or the processor lacks a precision.
     """
     calls = {}
     for path in paths:
-        fitting = [backend for backend in backends if backend == 'openvino' or not path.endswith('.xml')]
+        fitting = [
+            backend for backend in backends if RUNTIMES[backend]['backend'] == 'openvino' or not path.endswith('.xml')
+        ]
         if not fitting:
             raise ValueError(f'{path}: none of the chosen backends runs it; add --backends openvino')
         for backend in fitting:
-            session = open_session(path, backend, threads)
+            session = open_session(path, threads=threads, **RUNTIMES[backend])
             shape = [fixed or free for fixed, free in zip(session.input_shape, (batch, *size, 3))]
             images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
             calls[Path(path).name, backend] = lambda session=session, images=images: session.run(images)
@@ -160,7 +165,7 @@ def main() -> None:
     parser.add_argument('configs', nargs='+', help='configs to time')
     parser.add_argument('--checkpoint', help='weights, where there is one config')
     parser.add_argument(
-        '--backends', nargs='+', choices=('eager', *ONNX_BACKENDS), default=['eager'], help='what runs the models'
+        '--backends', nargs='+', choices=('eager', *RUNTIMES), default=['eager'], help='what runs the models'
     )
     parser.add_argument(
         '--size', type=at_least(32), help="side of the images, in pixels; each config's own if not given"
@@ -169,7 +174,12 @@ def main() -> None:
     parser.add_argument('--threads', type=at_least(1), default=1, help='threads')
     parser.add_argument('--rounds', type=at_least(1), default=50, help='rounds that count')
     parser.add_argument('--warmup', type=at_least(0), default=5, help='rounds before them')
-    parser.add_argument('--score-thr', type=float, help="score threshold of all models instead of each one's own")
+    parser.add_argument('--score-thr', type=float, default=0.05, help='score threshold of all models')
+    parser.add_argument('--max-per-img', type=at_least(1), default=100, help='most detections of all models')
+    parser.add_argument(
+        '--own-settings', action='store_true', help='each model with its own score threshold and most detections'
+    )
+    parser.add_argument('--require-idle', action='store_true', help='do not run beside busy processes')
     parser.add_argument(
         '--baselines',
         nargs='*',
@@ -204,6 +214,12 @@ def main() -> None:
         parser.error(f'--references {" ".join(references)} must be among {", ".join(names)}')
     if exported and args.batch > 1 and set(args.baselines) & set(TORCHVISION):
         parser.error("--batch above 1: graphs of torchvision's detectors take one image; leave them out of --baselines")
+    load = describe_other_load()
+    if load and args.require_idle:
+        parser.error(load)
+    if load:
+        print(f'warning: {load}', file=sys.stderr)
+    score_thr, max_per_img = (None, None) if args.own_settings else (args.score_thr, args.max_per_img)
     logging.disable(logging.WARNING)
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)
@@ -217,9 +233,9 @@ def main() -> None:
         first_size = sizes[args.configs[0]]
         calls = file_calls(args.files, exported, args.threads, first_size, args.batch)
         detectors = {config: load_detector(config, args.checkpoint) for config in args.configs}
-        if args.score_thr is not None:
+        if not args.own_settings:
             for detector in detectors.values():
-                set_score_thr(detector, args.score_thr)
+                limit_detections(detector, score_thr, max_per_img)
         if exported:
             # Not above, since timing in eager mode needs no onnx.
             from mmthunder.tools.analysis_tools.exported import count_macs, exported_calls, to_graph
@@ -239,10 +255,12 @@ def main() -> None:
     for name in args.baselines:
         inputs[name] = first_images
         if name in TORCHVISION:
-            baseline = build_torchvision(name, first_size[1], args.score_thr)
+            baseline = build_torchvision(name, first_size[1], score_thr, max_per_img)
             eager_calls[name] = lambda baseline=baseline: baseline([image.float() / 255 for image in first_images])
         else:
-            baseline = build_mmdet(name, args.score_thr)
+            baseline = build_mmdet(name)
+            if not args.own_settings:
+                limit_detections(baseline, score_thr, max_per_img)
             eager_calls[name] = detector_call(baseline, first_images)
         if exported:
             graphs[name] = to_graph(baseline)
@@ -263,13 +281,16 @@ def main() -> None:
         times = time_rounds({**calls, 'gemm': lambda: matrix @ matrix}, args.rounds, args.warmup)
     gemm = times.pop('gemm')
 
-    threshold = 'own score thresholds' if args.score_thr is None else f'score threshold {args.score_thr}'
+    settings = f'score threshold {score_thr}, at most {max_per_img} detections'
+    if args.own_settings:
+        settings = 'own score thresholds and maximums of detections'
     pixels = ', '.join(f'{width}x{height}' for height, width in images)
-    versions = package_versions(['torch', 'torchvision', 'mmdet', *exported])
+    runtimes = dict.fromkeys(RUNTIMES[backend]['backend'] for backend in exported)
+    versions = package_versions(['torch', 'torchvision', 'mmdet', *runtimes])
     peak = 2e-6 * GEMM_SIDE**3 / gemm.median()
     print(
         f'{cpu_name()}; {versions}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
-        f'{threshold}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
+        f'{settings}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
         f'{peak:.0f} GFLOP/s'
     )
     times.columns = pd.MultiIndex.from_tuples(times.columns, names=['model', 'backend'])
@@ -281,7 +302,7 @@ def main() -> None:
             extra['MMACs'] = {name: f'{macs[name] / 1e6:.0f}' for name in macs}
             shares = {name: (gemm / of_backend[name]).median() * macs[name] / GEMM_SIDE**3 for name in macs}
             extra['share of the peak'] = {name: f'{share:.0%}' for name, share in shares.items()}
-        if backend == 'onnxruntime' and 'openvino' in args.backends:
+        if backend in exported and 'openvino' in set(exported) - {backend}:
             ratios = (of_backend / times.xs('openvino', axis=1, level='backend')).median()
             extra['ratio to OpenVINO'] = {name: f'{ratios[name]:.2f}x' for name in of_backend}
         print(f'\n{backend}\n\n{summarise(of_backend, shown, extra).to_markdown(index=False, disable_numparse=True)}')

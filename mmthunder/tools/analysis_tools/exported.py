@@ -16,6 +16,7 @@ from mmthunder.export.pad_depthwise import pad_depthwise
 from mmthunder.export.to_onnx import OPSET, to_onnx
 from mmthunder.runtime.sessions import open_session
 from mmthunder.tools.analysis_tools.baseline_graphs import SingleStageGraph, TorchvisionGraph
+from mmthunder.tools.runtimes import RUNTIMES
 
 
 def to_graph(detector: nn.Module) -> nn.Module:
@@ -52,7 +53,7 @@ def exported_calls(
     Args:
         graph (nn.Module): The detector as a module from images to detections.
         images (np.ndarray): Images with shape (N, H, W, 3), uint8.
-        backends (Sequence[str]): Some of :data:`ONNX_BACKENDS`.
+        backends (Sequence[str]): Some of :data:`RUNTIMES`.
         threads (int): Threads of a call.
 
     Returns:
@@ -66,7 +67,7 @@ def exported_calls(
         else:
             model = to_onnx(graph, inputs)
         onnx.save(model, path)
-        sessions = {backend: open_session(path, backend, threads) for backend in backends}
+        sessions = {backend: open_session(path, threads=threads, **RUNTIMES[backend]) for backend in backends}
     return {backend: lambda session=session: session.run(images) for backend, session in sessions.items()}
 
 

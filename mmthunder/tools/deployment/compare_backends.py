@@ -38,6 +38,7 @@ from mmthunder.apis import (
 )
 from mmthunder.runtime import Detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS
+from mmthunder.tools.runtimes import RUNTIMES
 
 
 def build_evaluator(cfg: Config, dataset: BaseDataset, count: int) -> Evaluator:
@@ -72,7 +73,7 @@ def compare(args: argparse.Namespace) -> None:
     exported = {}
     for model in args.models:
         for backend in args.backends if model.endswith('.onnx') else [None]:
-            runtime = Detector(model, backend, args.threads)
+            runtime = Detector(model, threads=args.threads, **RUNTIMES.get(backend, {}))
             exported[f'{model}, {runtime.session.name}'] = runtime
     cfg = detector.cfg
     if not find_datasets(cfg, 'test', 'val'):
@@ -139,7 +140,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('models', nargs='*', help='files to compare: .onnx, .xml of OpenVINO, detector.json of ncnn')
     parser.add_argument(
-        '--backends', nargs='+', choices=ONNX_BACKENDS, default=ONNX_BACKENDS, help='runtimes for .onnx files'
+        '--backends', nargs='+', choices=tuple(RUNTIMES), default=ONNX_BACKENDS, help='runtimes for .onnx files'
     )
     parser.add_argument('--limit', type=int, help='use the first images of the test set only')
     parser.add_argument('--threads', type=int, default=1, help='threads')
