@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import re
 import sys
+import time
 from types import ModuleType
 
 import onnx
@@ -47,6 +48,13 @@ def test_summarise(tool):
         ['b', '10.0', '6.0-26.0', '1.00x', ''],
         ['c', '1.0', '1.0-5.8', '0.20x', '2 MB'],
     ]
+
+
+def test_clock(tool):
+    """A sleep takes time, but no processor time."""
+    calls = dict(sleep=lambda: time.sleep(0.05))
+    assert tool.time_rounds(calls, 2, 0).sleep.min() >= 50
+    assert tool.time_rounds(calls, 2, 0, time.process_time).sleep.max() < 25
 
 
 def test_wrong_files(tool, tmp_path):
@@ -115,7 +123,7 @@ def test_settings(tool, config, monkeypatch, capsys, options, counts, settings):
     """A detector of two stages and one of one stage have as many detections, or as many as each of them has."""
     found = []
 
-    def call_once(calls: dict, rounds: int, warmup: int) -> pd.DataFrame:
+    def call_once(calls: dict, *_) -> pd.DataFrame:
         found.extend(calls[name, 'onnxruntime']()[1].shape[1] for name in ('tiny', 'yolox_nano'))
         return pd.DataFrame({name: [1.0] for name in calls})
 

@@ -109,13 +109,19 @@ def file_calls(
     return calls
 
 
-def time_rounds(calls: Mapping[Hashable, Callable[[], object]], rounds: int, warmup: int) -> pd.DataFrame:
+def time_rounds(
+    calls: Mapping[Hashable, Callable[[], object]],
+    rounds: int,
+    warmup: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> pd.DataFrame:
     """Time the calls, each once a round.
 
     Args:
         calls (Mapping[Hashable, Callable]): The calls by name.
         rounds (int): Rounds that count.
         warmup (int): Rounds before them.
+        clock (Callable): Seconds since some time. Defaults to ``time.perf_counter``.
 
     Returns:
         pd.DataFrame: Milliseconds, with a row for each round and a column for each call.
@@ -124,9 +130,9 @@ def time_rounds(calls: Mapping[Hashable, Callable[[], object]], rounds: int, war
     bar = ProgressBar(rounds + warmup)
     for _ in range(rounds + warmup):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            times[name].append((time.perf_counter() - start) * 1000)
+            times[name].append((clock() - start) * 1000)
         bar.update()
     print()
     return pd.DataFrame(times)[warmup:]
@@ -180,6 +186,11 @@ def main() -> None:
         '--own-settings', action='store_true', help='each model with its own score threshold and most detections'
     )
     parser.add_argument('--require-idle', action='store_true', help='do not run beside busy processes')
+    parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='processor time of all threads instead of elapsed time, which other processes disturb more',
+    )
     parser.add_argument(
         '--baselines',
         nargs='*',
@@ -278,20 +289,22 @@ def main() -> None:
     calls = {key: calls[key] for backend in args.backends for key in calls if key[1] == backend}
     matrix = torch.rand(GEMM_SIDE, GEMM_SIDE)
     with torch.inference_mode():
-        times = time_rounds({**calls, 'gemm': lambda: matrix @ matrix}, args.rounds, args.warmup)
+        clock = time.process_time if args.cpu_time else time.perf_counter
+        times = time_rounds({**calls, 'gemm': lambda: matrix @ matrix}, args.rounds, args.warmup, clock)
     gemm = times.pop('gemm')
 
     settings = f'score threshold {score_thr}, at most {max_per_img} detections'
     if args.own_settings:
         settings = 'own score thresholds and maximums of detections'
+    measured = 'processor time' if args.cpu_time else 'elapsed time'
     pixels = ', '.join(f'{width}x{height}' for height, width in images)
     runtimes = dict.fromkeys(RUNTIMES[backend]['backend'] for backend in exported)
     versions = package_versions(['torch', 'torchvision', 'mmdet', *runtimes])
     peak = 2e-6 * GEMM_SIDE**3 / gemm.median()
     print(
         f'{cpu_name()}; {versions}; {args.threads} thread(s), batch {args.batch}, {pixels} px, '
-        f'{settings}, {args.rounds} rounds after {args.warmup}; matrix product of {GEMM_SIDE}x{GEMM_SIDE}: '
-        f'{peak:.0f} GFLOP/s'
+        f'{settings}, {measured} of {args.rounds} rounds after {args.warmup}; '
+        f'matrix product of {GEMM_SIDE}x{GEMM_SIDE}: {peak:.0f} GFLOP/s'
     )
     times.columns = pd.MultiIndex.from_tuples(times.columns, names=['model', 'backend'])
     for backend in args.backends:
