@@ -11,64 +11,61 @@
 
 namespace fs = std::filesystem;
 
-static cv::Mat draw(cv::Mat image, const std::vector<Detection>& detections, const std::vector<std::string>& classes) {
-    if (image.channels() == 1) cv::cvtColor(image, image, cv::COLOR_GRAY2BGR);
+static void draw(cv::Mat& image, const Detection& detection, const std::string& name) {
+    const auto& [box, score, label] = detection;
     const int thickness = std::max(1, std::min(image.cols, image.rows) / 300);
-    for (const auto& [box, score, label] : detections) {
-        if (score < 0.3f) continue;
-        const cv::Scalar color(label * 151 % 256, (label * 91 + 90) % 256, (label * 67 + 200) % 256);
-        const cv::Point corner(cvRound(box[0]), cvRound(box[1]));
-        cv::rectangle(image, corner, {cvRound(box[2]), cvRound(box[3])}, color, thickness);
-        cv::putText(image, classes[label] + cv::format(" %.2f", score), corner + cv::Point(2, 14 * thickness),
-                    cv::FONT_HERSHEY_SIMPLEX, 0.45 * thickness, color, thickness, cv::LINE_AA);
-    }
-    return image;
+    const cv::Scalar color(label * 151 % 256, (label * 91 + 90) % 256, (label * 67 + 200) % 256);
+    const cv::Point corner(cvRound(box[0]), cvRound(box[1]));
+    cv::rectangle(image, corner, {cvRound(box[2]), cvRound(box[3])}, color, thickness);
+    cv::putText(image, name + cv::format(" %.2f", score), corner + cv::Point(2, 14 * thickness),
+                cv::FONT_HERSHEY_SIMPLEX, 0.45 * thickness, color, thickness, cv::LINE_AA);
 }
 
 int main(int argc, char** argv) try {
     if (argc < 4) throw std::runtime_error("usage: thundernet DETECTOR_JSON OUTPUT_DIR IMAGE...");
+    const std::vector<fs::path> images(argv + 3, argv + argc);
     const fs::path output = argv[2], pictures = output / "pictures";
     const Detector detector(argv[1], 1);
     fs::create_directories(pictures);
-    std::set<fs::path> names;
-    for (const fs::path path : std::vector<fs::path>(argv + 3, argv + argc)) {
-        std::error_code missing;
-        if (!names.insert(path.filename()).second || fs::equivalent(path, pictures / path.filename(), missing))
-            throw std::runtime_error(path.string() + ": its picture would replace another image");
-    }
+    std::set<fs::path> files;
+    for (const fs::path& path : images)
+        for (const fs::path& file : {path, pictures / path.filename()})
+            if (!files.insert(fs::weakly_canonical(file)).second)
+                throw std::runtime_error(path.string() + ": its picture would replace another image");
     const json& ids = detector.settings["metadata"].at("category_ids");
     const char* steps[] = {"reading", "preprocessing", "features", "proposals", "RoI features", "head", "detections"};
     std::vector<double> times[std::size(steps)];  // milliseconds of each image
     json results = json::array();
-    int images = 0;
-    for (const fs::path path : std::vector<fs::path>(argv + 3, argv + argc)) {
+    int count = 0;
+    for (const fs::path& path : images) {
         std::vector<Clock::time_point> ends{Clock::now()};
-        const cv::Mat image = detector.preprocessing.read(path);
+        cv::Mat image = detector.preprocessing.read(path);
         if (image.empty()) {
             std::cerr << path.string() << ": cannot be read, left out\n";
             continue;
         }
         ends.push_back(Clock::now());
-        const auto detections = detector(image, ends);
+        for (const Detection& detection : detector(image, ends)) {
+            const auto& [box, score, label] = detection;
+            results.push_back({{"image_id", count}, {"category_id", ids.at(label)}, {"score", score},
+                {"bbox", {box[0], box[1], box[2] - box[0], box[3] - box[1]}}, {"file_name", path.filename().string()}});
+            if (score >= 0.3f) draw(image, detection, detector.classes[label]);
+        }
         for (size_t i = 1; i < ends.size(); i++)
             times[i - 1].push_back(std::chrono::duration<double, std::milli>(ends[i] - ends[i - 1]).count());
-        for (const auto& [box, score, label] : detections)
-            results.push_back({{"image_id", images}, {"category_id", ids.at(label)}, {"score", score},
-                {"bbox", {box[0], box[1], box[2] - box[0], box[3] - box[1]}}, {"file_name", path.filename().string()}});
-        const fs::path picture = pictures / path.filename();
-        if (!cv::imwrite(picture.string(), draw(image, detections, detector.classes)))
+        if (const fs::path picture = pictures / path.filename(); !cv::imwrite(picture.string(), image))
             throw std::runtime_error(picture.string() + ": cannot be written");
-        images++;
+        count++;
     }
     if (!(std::ofstream(output / "detections.json") << results << std::flush))
         throw std::runtime_error((output / "detections.json").string() + ": cannot be written");
-    std::cout << results.size() << " detections in " << images << " images; median ms:";
-    for (size_t i = 0; i < std::size(steps) && images; i++) {
+    std::cout << results.size() << " detections in " << count << " images; median ms:";
+    for (size_t i = 0; i < std::size(steps) && count; i++) {
         std::sort(times[i].begin(), times[i].end());
         std::cout << (i ? ", " : " ") << steps[i] << ' ' << (times[i].empty() ? 0 : times[i][times[i].size() / 2]);
     }
     std::cout << '\n';
-    return images < argc - 3 ? 1 : 0;
+    return count < int(images.size()) ? 1 : 0;
 } catch (const std::runtime_error& error) {
     std::cerr << "error: " << error.what() << '\n';
     return 2;

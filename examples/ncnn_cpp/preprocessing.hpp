@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 
 #include <nlohmann/json.hpp>
@@ -26,16 +25,11 @@ struct Preprocessing {
 
     // Read an image; it is empty if the file cannot be read. The missing part of a truncated JPEG file is gray.
     cv::Mat read(const std::filesystem::path& path) const try {
-        const json& loader = steps.at(0);
-        look_up(loader, "imdecode_backend", {{"cv2", 0}});
+        look_up(steps.at(0), "imdecode_backend", {{"cv2", 0}});
         const int gray = cv::IMREAD_GRAYSCALE, color = cv::IMREAD_COLOR, as_stored = cv::IMREAD_IGNORE_ORIENTATION;
-        const int flags = look_up(loader, "color_type", {{"color", color}, {"color_ignore_orientation", color | as_stored},
-            {"grayscale", gray}, {"grayscale_ignore_orientation", gray | as_stored}});
-        std::ifstream file(path, std::ios::binary);
-        std::vector<uchar> content{std::istreambuf_iterator<char>(file), {}};
-        cv::Mat image = content.empty() ? cv::Mat() : cv::imdecode(content, flags);
-        content.insert(content.end(), {0xff, 0xd9});  // JPEG's end marker
-        return image.empty() ? cv::imdecode(content, flags) : image;
+        return cv::imread(path.string(), look_up(steps.at(0), "color_type",
+            {{"color", color}, {"color_ignore_orientation", color | as_stored},
+             {"grayscale", gray}, {"grayscale_ignore_orientation", gray | as_stored}}));
     } catch (const cv::Exception&) {  // a header of more pixels than OpenCV reads
         return {};
     }

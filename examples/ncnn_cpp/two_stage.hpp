@@ -88,7 +88,7 @@ struct PSRoIAlign {
     std::string pool_mode;
     bool aligned;
 
-    struct Sample { int first, second; float fraction, weight; };  // cells, distance from the first; 0 off the map
+    struct Sample { int cells[2]; float weights[2]; };  // of linear interpolation; weights are 0 off the map
 
     std::vector<Sample> sample(float start, float end, int bins, int cells) const {
         start = start * spatial_scale - (aligned ? 0.5f : 0.0f);
@@ -96,9 +96,10 @@ struct PSRoIAlign {
         std::vector<Sample> samples;
         for (int i = 0; i < bins * sampling_ratio; i++) {
             const float point = start + size * ((i + 0.5f) / (bins * sampling_ratio));
-            const float clipped = std::clamp(point, 0.0f, cells - 1.0f), weight = point >= -1 && point <= cells;
+            const float clipped = std::clamp(point, 0.0f, cells - 1.0f), inside = point >= -1 && point <= cells;
             const int first = int(clipped);
-            samples.push_back({first, std::min(first + 1, cells - 1), clipped - first, weight});
+            const float fraction = clipped - first;
+            samples.push_back({{first, std::min(first + 1, cells - 1)}, {inside * (1 - fraction), inside * fraction}});
         }
         return samples;
     }
@@ -116,10 +117,9 @@ struct PSRoIAlign {
                 float highest = -INFINITY, sum = 0;
                 for (int i = 0; i < s * s; i++) {
                     const Sample &y = ys[c / p_w % p_h * s + i / s], &x = xs[c % p_w * s + i % s];
-                    const float *top = channel.row(y.first), *bottom = channel.row(y.second);
-                    const float above = top[x.first] * (1 - x.fraction) + top[x.second] * x.fraction;
-                    const float below = bottom[x.first] * (1 - x.fraction) + bottom[x.second] * x.fraction;
-                    const float value = (above * (1 - y.fraction) + below * y.fraction) * y.weight * x.weight;
+                    float value = 0;
+                    for (int k = 0; k < 4; k++)
+                        value += channel.row(y.cells[k / 2])[x.cells[k % 2]] * y.weights[k / 2] * x.weights[k % 2];
                     highest = std::max(highest, value);
                     sum += value;
                 }
