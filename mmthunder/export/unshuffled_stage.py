@@ -57,7 +57,7 @@ class UnshuffledStage(nn.Module):
             self.sizes.append([sum(reader[p, c] == r for c in order) for r in range(len(reads))])
         for branch, group, arrival in zip(self.branches, reads, arrivals):
             _reorder(branch[0].conv, inputs=[group.index(channel) for channel in arrival])
-        self.output_order = [arrivals[-1].index(channel) for channel in reads[-1]]
+        self.register_buffer('output_order', torch.tensor([arrivals[-1].index(channel) for channel in reads[-1]]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute what the stage computes, (N, C, H, W) to (N, C', H / 2, W / 2)."""
@@ -73,4 +73,4 @@ class UnshuffledStage(nn.Module):
         hand_out(1, self.first.branch(x))
         for i, branch in enumerate(self.branches):
             hand_out(i + 2, branch(torch.cat(parts[i], 1)))
-        return torch.cat(parts[-1], 1)[:, self.output_order]
+        return torch.cat(parts[-1], 1).index_select(1, self.output_order)

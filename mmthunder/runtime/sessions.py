@@ -194,7 +194,7 @@ def open_session(
         threads (int, optional): Threads of an operator. Defaults to None, the runtime's choice.
         providers (sequence[str], optional): Execution providers of ONNX Runtime, which implies that backend; see
             :class:`OnnxRuntimeSession`. Defaults to None.
-        precision (str): ``'bf16'`` implies OpenVINO, which alone has kernels for it; see :class:`OpenVINOSession`.
+        precision (str): ``'bf16'`` implies OpenVINO, which alone gains from it; see :class:`OpenVINOSession`.
             Defaults to ``'f32'``.
 
     Returns:
@@ -223,7 +223,7 @@ def open_session(
     if precision != 'f32':
         if 'openvino' not in candidates:
             raise ValueError(
-                f"precision: {candidates[0]} has no {precision} kernels for the CPU; use 'f32' or backend 'openvino'"
+                f"precision: {precision} is for ONNX files in backend 'openvino', not for {candidates[0]}; use 'f32'"
             )
         candidates = ['openvino']
         sessions['openvino'] = functools.partial(OpenVINOSession, precision=precision)
