@@ -7,7 +7,7 @@ register their classes in mmdet's registries; a config reaches them, and ``mmthu
 
 from pathlib import Path
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 
 def config_path(name: str) -> str:
