@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmthunder.models.backbones import SNet
 
 from .nms import nms_mask, select_detections, top_k
-from .preprocess import preprocess
+from .preprocess import fold_channel_order, preprocess
 from .roi_features import roi_features
 from .supported import check_onnx
 from .unshuffled_stage import UnshuffledStage
@@ -39,6 +39,7 @@ class TwoStageGraph(nn.Module):
         super().__init__()
         check_onnx(detector)
         self.detector = fuse_conv_bn(copy.deepcopy(detector))
+        fold_channel_order(self.detector)
         if isinstance(detector.backbone, SNet):
             stages = self.detector.backbone.stages
             for i, stage in enumerate(stages):

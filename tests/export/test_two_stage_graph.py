@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from torch import nn
 
 from mmthunder.apis import Agreement, detect
 from mmthunder.export import TwoStageGraph
@@ -63,6 +64,25 @@ def test_padding(make_detector, images):
         assert (found.boxes >= 0).all() and (found.boxes <= np.tile(image.shape[1::-1], 2) + 1e-3).all()
         agreement.add(detect(detector, image), found)
     assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
+
+
+@pytest.mark.parametrize('normalized', [True, False])
+@pytest.mark.parametrize('stems', [1, 2])
+def test_channel_order(make_detector, images, normalized, stems):
+    """The first convolution takes BGR if it is known which one that is; the detector itself stays as it is."""
+    detector = make_detector()
+    if not normalized:
+        detector.data_preprocessor._enable_normalize = False
+    if stems > 1:
+        detector.backbone.other = nn.Conv2d(3, 8, 1)
+    expected = [detect(detector, image) for image in images]
+    graph = TwoStageGraph(detector)
+    assert graph.detector.data_preprocessor._channel_conversion == (stems > 1)
+    agreement = Agreement(box_tolerance=1e-2, score_tolerance=1e-4)
+    for first, second in zip(expected, run(graph, images)):
+        agreement.add(first, second)
+    assert agreement.detections > 10 and agreement.unmatched == 0, str(agreement)
+    assert detector.data_preprocessor._channel_conversion
 
 
 def test_nothing_found(make_detector, images):

@@ -10,7 +10,7 @@ from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
 from mmthunder.export.nms import select_detections
-from mmthunder.export.preprocess import preprocess
+from mmthunder.export.preprocess import fold_channel_order, preprocess
 
 
 class TorchvisionGraph(nn.Module):
@@ -46,6 +46,7 @@ class SingleStageGraph(nn.Module):
                 # RTMDet's levels share convolutions, but not the batch norms that become a part of them.
                 module.conv = copy.deepcopy(module.conv)
         fuse_conv_bn(self.detector)
+        fold_channel_order(self.detector)
         self.eval()
 
     def forward(self, images: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
