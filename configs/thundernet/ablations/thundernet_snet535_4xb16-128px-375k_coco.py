@@ -3,6 +3,6 @@ _base_ = '../thundernet_snet535_4xb16-375k_coco.py'
 
 input_size = 128  # px
 _base_.model.data_preprocessor.batch_augments[0].sizes = [96, 128, 192]
-_base_.train_pipeline[5].scale = _base_.train_dataloader.dataset.pipeline[5].scale = (192, 192)
+_base_.train_pipeline[4].scale = _base_.train_dataloader.dataset.pipeline[4].scale = (192, 192)
 _base_.test_pipeline[1].scale = _base_.val_dataloader.dataset.pipeline[1].scale = (128, 128)
 test_dataloader = _base_.val_dataloader
