@@ -29,15 +29,7 @@ train_pipeline = [
         saturation_range=(0.5, 1.5),
         hue_delta=18,
     ),
-    # mmdet's Expand and MinIoURandomCrop, but faster.
-    dict(
-        type='ExpandMinIoURandomCrop',
-        mean=[123.675, 116.28, 103.53],
-        to_rgb=True,
-        ratio_range=(1, 4),
-        min_ious=(0.1, 0.3, 0.5, 0.7, 0.9),
-        min_crop_size=0.3,
-    ),
+    _base_.expand_and_crop,
     # One size per image; batches are padded to the largest one.
     dict(type='RandomChoiceResize', scales=[(240, 240), (360, 360), (480, 480)], keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),

@@ -127,12 +127,13 @@ class OpenVINOSession:
     def __init__(self, path: Path, threads: Optional[int] = None, precision: str = 'f32') -> None:
         import openvino
 
-        capabilities = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-        if precision == 'bf16' and 'BF16' not in capabilities:
-            raise ValueError(
-                'precision: bf16 needs a processor with AVX512-BF16, AMX or AVX-NE-CONVERT; this one computes in '
-                f"{', '.join(name for name in capabilities if name.startswith(('FP', 'INT')))}; use 'f32'"
-            )
+        if precision == 'bf16':
+            capabilities = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+            if 'BF16' not in capabilities:
+                raise ValueError(
+                    'precision: bf16 needs a processor with AVX512-BF16, AMX or AVX-NE-CONVERT; this one computes in '
+                    f"{', '.join(name for name in capabilities if name.startswith(('FP', 'INT')))}; use 'f32'"
+                )
         # On processors with bfloat16 units it would compute in bfloat16, which has 8 bits of significand, unasked.
         config = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': precision}
         if threads is not None:

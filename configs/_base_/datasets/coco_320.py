@@ -3,18 +3,19 @@ _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
 input_size = 320  # px, of test images
 
+# mmdet's Expand and MinIoURandomCrop, but faster.
+expand_and_crop = dict(
+    type='ExpandMinIoURandomCrop',
+    mean=[123.675, 116.28, 103.53],
+    to_rgb=True,
+    ratio_range=(1, 4),
+    min_ious=(0.1, 0.3, 0.5, 0.7, 0.9),
+    min_crop_size=0.3,
+)
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
-    # mmdet's Expand and MinIoURandomCrop, but faster.
-    dict(
-        type='ExpandMinIoURandomCrop',
-        mean=[123.675, 116.28, 103.53],
-        to_rgb=True,
-        ratio_range=(1, 4),
-        min_ious=(0.1, 0.3, 0.5, 0.7, 0.9),
-        min_crop_size=0.3,
-    ),
+    expand_and_crop,
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
     # The largest training size; the model's batch augment downsamples it.
     dict(type='Resize', scale=(480, 480), keep_ratio=False),
