@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <fstream>
-
 #include <net.h>  // ncnn
 
 #include "preprocessing.hpp"
@@ -14,10 +13,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PSRoIAlign, output_size, spatial_scale, min_s
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Head, means, stds)
 
 using Clock = std::chrono::steady_clock;
-
 struct Detector {
-    json settings;
-    std::vector<std::string> classes;
+    json settings, metadata;
     Preprocessing preprocessing;
     RPN rpn;
     PSRoIAlign ps_roi_align;
@@ -25,20 +22,20 @@ struct Detector {
     ncnn::Net features_net, head_net;
 
     // Load detector.json and the networks beside it.
-    Detector(const std::filesystem::path& path, int threads) {
+    explicit Detector(const std::filesystem::path& path) {
         std::ifstream file(path);
         if (!file) throw std::domain_error("no such file; tools/deployment/export_ncnn.py writes it");
         settings = json::parse(file);
-        look_up(settings.at("metadata"), "format", {{"mmthunder detector 2", 0}});
-        classes = settings["metadata"].at("classes").get<std::vector<std::string>>();
-        preprocessing.steps = settings["metadata"].at("pipeline");
+        metadata = settings.at("metadata");
+        look_up(metadata, "format", {{"mmthunder detector 2", 0}});
+        preprocessing.steps = metadata.at("pipeline");
         if (settings.at("rpn").at("nms_pre").is_null()) settings["rpn"]["nms_pre"] = INT_MAX;
         rpn = settings["rpn"], ps_roi_align = settings.at("ps_roi_align"), head = settings.at("head");
         for (auto [net, name] : {std::pair(&features_net, "features"), std::pair(&head_net, "head")}) {
             // The same numbers on every processor; on ARM 8.2 a program of your own may leave FP16 on.
             net->opt.use_fp16_packed = net->opt.use_fp16_storage = net->opt.use_fp16_arithmetic = false;
             net->opt.use_bf16_storage = false;
-            net->opt.num_threads = threads;
+            net->opt.num_threads = 1;
             const std::string stem = (path.parent_path() / name).string();
             if (net->load_param((stem + ".param").c_str()) || net->load_model((stem + ".bin").c_str()))
                 throw std::domain_error(stem + ".param or .bin is missing or cannot be read");
@@ -48,15 +45,14 @@ struct Detector {
     // Normalize a preprocessed image and pad it at the right and the bottom.
     ncnn::Mat normalize(const cv::Mat& image) const {
         const json& options = settings.at("preprocess");
-        const std::vector<float> mean = options.at("mean"), std = options.at("std");
-        const int unit = options.at("pad_size_divisor"), channels = image.channels();
-        ncnn::Mat result((image.cols + unit - 1) / unit * unit, (image.rows + unit - 1) / unit * unit, channels);
+        const cv::Size size = Preprocessing::multiple(image.size(), options.at("pad_size_divisor"));
+        ncnn::Mat result(size.width, size.height, image.channels());
         result.fill(options.at("pad_value").get<float>());
-        for (int c = 0; c < channels; c++) {
-            cv::Mat plane, padded(result.h, result.w, CV_32F, result.channel(c));
-            cv::extractChannel(image, plane, options.at("bgr_to_rgb").get<bool>() ? channels - 1 - c : c);
-            plane.convertTo(plane, CV_32F);
-            cv::Mat((plane - mean.at(c)) / std.at(c)).copyTo(padded(cv::Rect({}, image.size())));
+        for (int c = 0; c < result.c; c++) {
+            const double mean = options.at("mean").at(c), std = options.at("std").at(c);
+            cv::Mat plane, inside = cv::Mat(size, CV_32F, result.channel(c))(cv::Rect({}, image.size()));
+            cv::extractChannel(image, plane, options.at("bgr_to_rgb").get<bool>() ? result.c - 1 - c : c);
+            plane.convertTo(inside, CV_32F, 1 / std, -mean / std);
         }
         return result;
     }
@@ -64,9 +60,10 @@ struct Detector {
     static std::vector<ncnn::Mat> run(const ncnn::Net& net, const ncnn::Mat& input, int outputs) {
         ncnn::Extractor extractor = net.create_extractor();
         std::vector<ncnn::Mat> results(outputs);
-        bool failed = extractor.input("in0", input);
-        for (int i = 0; i < outputs; i++) failed |= extractor.extract(("out" + std::to_string(i)).c_str(), results[i]) != 0;
-        if (failed) throw std::domain_error("ncnn cannot run the networks beside it");
+        extractor.input("in0", input);
+        for (int i = 0; i < outputs; i++)
+            if (extractor.extract(("out" + std::to_string(i)).c_str(), results[i]))
+                throw std::domain_error("ncnn cannot run the networks beside it");
         return results;
     }
 
@@ -75,32 +72,30 @@ struct Detector {
         const auto check = [](bool fits, const char* key) {
             if (!fits) throw std::domain_error(std::string(key) + " does not fit the networks; export them again");
         };
-        const auto end_step = [&] { ends.push_back(Clock::now()); };
-        const json& metadata = settings.at("metadata");
-        cv::Vec2d scale;
-        const cv::Mat resized = preprocessing(image, scale);
+        cv::Vec2d factors;
+        const cv::Mat resized = preprocessing(image, factors);
         check(settings.at("input_shape") == json{1, resized.rows, resized.cols, resized.channels()}, "pipeline");
         const float limits[] = {float(resized.cols), float(resized.rows)};
         const ncnn::Mat input = normalize(resized);
-        end_step();
+        ends.push_back(Clock::now());
         const auto maps = run(features_net, input, 3);
-        end_step();
+        ends.push_back(Clock::now());
         check(maps[0].c % (ps_roi_align.output_size[0] * ps_roi_align.output_size[1]) == 0, "output_size");
         check(maps[1].c == int(rpn.base_anchors.size()) && maps[2].c == 4 * maps[1].c, "base_anchors");
         const auto proposals = rpn.propose(maps[1], maps[2], limits);
-        end_step();
+        ends.push_back(Clock::now());
         if (proposals.empty()) return {};
         const ncnn::Mat pooled = ps_roi_align(maps[0], proposals);
-        end_step();
+        ends.push_back(Clock::now());
         const auto outputs = run(head_net, pooled, 2);
-        end_step();
-        check(outputs[0].w == int(classes.size()) + 1, "classes");
+        ends.push_back(Clock::now());
+        check(outputs[0].w == int(metadata.at("classes").size()) + 1, "classes");
         auto found = head.score(proposals, outputs[0], outputs[1], limits, metadata.at("score_thr"));
         const int max_per_img = metadata.at("max_per_img");
         found = nms(found, metadata.at("nms").at("iou_threshold"), max_per_img > 0 ? max_per_img : found.size());
         for (Detection& detection : found)
-            for (int k = 0; k < 4; k++) detection.box[k] *= float(1 / scale[k % 2]);
-        end_step();
+            for (int k = 0; k < 4; k++) detection.box[k] *= float(1 / factors[k % 2]);
+        ends.push_back(Clock::now());
         return found;
     }
 };

@@ -1,14 +1,11 @@
 // Detects objects with the networks of tools/deployment/export_ncnn.py on one thread:
-//
 //     thundernet DETECTOR_JSON OUTPUT_DIR IMAGE...
-//
 // writes OUTPUT_DIR/detections.json in COCO's result format and pictures of the detections with scores of at least 0.3
-// to OUTPUT_DIR/pictures, and prints the median time of each step. Images have the ids 0, 1, 2...
+// to OUTPUT_DIR/pictures, and prints the median time of each step. The ids of images, 0, 1, 2...,
+// begin the names of their pictures.
 #include <iostream>
-#include <set>
 
 #include "detector.hpp"
-
 namespace fs = std::filesystem;
 
 static void draw(cv::Mat& image, const Detection& detection, const std::string& name) {
@@ -21,18 +18,18 @@ static void draw(cv::Mat& image, const Detection& detection, const std::string& 
                 cv::FONT_HERSHEY_SIMPLEX, 0.45 * thickness, color, thickness, cv::LINE_AA);
 }
 
+static int fail(const std::string& message) {
+    std::cerr << "error: " << message << '\n';
+    return 2;
+}
+
 int main(int argc, char** argv) try {
-    if (argc < 4) throw std::runtime_error("usage: thundernet DETECTOR_JSON OUTPUT_DIR IMAGE...");
+    if (argc < 4) return fail("usage: thundernet DETECTOR_JSON OUTPUT_DIR IMAGE...");
     const std::vector<fs::path> images(argv + 3, argv + argc);
-    const fs::path output = argv[2], pictures = output / "pictures";
-    const Detector detector(argv[1], 1);
+    const fs::path pictures = fs::path(argv[2]) / "pictures", file = fs::path(argv[2]) / "detections.json";
+    const Detector detector(argv[1]);
+    const json &classes = detector.metadata.at("classes"), &ids = detector.metadata.at("category_ids");
     fs::create_directories(pictures);
-    std::set<fs::path> files;
-    for (const fs::path& path : images)
-        for (const fs::path& file : {path, pictures / path.filename()})
-            if (!files.insert(fs::weakly_canonical(file)).second)
-                throw std::runtime_error(path.string() + ": its picture would replace another image");
-    const json& ids = detector.settings["metadata"].at("category_ids");
     const char* steps[] = {"reading", "preprocessing", "features", "proposals", "RoI features", "head", "detections"};
     std::vector<double> times[std::size(steps)];  // milliseconds of each image
     json results = json::array();
@@ -40,25 +37,23 @@ int main(int argc, char** argv) try {
     for (const fs::path& path : images) {
         std::vector<Clock::time_point> ends{Clock::now()};
         cv::Mat image = detector.preprocessing.read(path);
+        ends.push_back(Clock::now());
         if (image.empty()) {
             std::cerr << path.string() << ": cannot be read, left out\n";
             continue;
         }
-        ends.push_back(Clock::now());
         for (const Detection& detection : detector(image, ends)) {
             const auto& [box, score, label] = detection;
             results.push_back({{"image_id", count}, {"category_id", ids.at(label)}, {"score", score},
                 {"bbox", {box[0], box[1], box[2] - box[0], box[3] - box[1]}}, {"file_name", path.filename().string()}});
-            if (score >= 0.3f) draw(image, detection, detector.classes[label]);
+            if (score >= 0.3f) draw(image, detection, classes[label]);
         }
         for (size_t i = 1; i < ends.size(); i++)
             times[i - 1].push_back(std::chrono::duration<double, std::milli>(ends[i] - ends[i - 1]).count());
-        if (const fs::path picture = pictures / path.filename(); !cv::imwrite(picture.string(), image))
-            throw std::runtime_error(picture.string() + ": cannot be written");
-        count++;
+        const fs::path picture = pictures / (std::to_string(count++) + '_' + path.filename().string());
+        if (!cv::imwrite(picture.string(), image)) return fail(picture.string() + ": cannot be written");
     }
-    if (!(std::ofstream(output / "detections.json") << results << std::flush))
-        throw std::runtime_error((output / "detections.json").string() + ": cannot be written");
+    if (!(std::ofstream(file) << results << std::flush)) return fail(file.string() + ": cannot be written");
     std::cout << results.size() << " detections in " << count << " images; median ms:";
     for (size_t i = 0; i < std::size(steps) && count; i++) {
         std::sort(times[i].begin(), times[i].end());
@@ -66,10 +61,6 @@ int main(int argc, char** argv) try {
     }
     std::cout << '\n';
     return count < int(images.size()) ? 1 : 0;
-} catch (const std::runtime_error& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return 2;
-} catch (const std::exception& error) {  // of the detector
-    std::cerr << "error: " << argv[1] << ": " << error.what() << '\n';
-    return 2;
+} catch (const std::exception& error) {
+    return fail(argv[1] + std::string(": ") + error.what());
 }

@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <map>
-
 #include <nlohmann/json.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -35,67 +34,61 @@ struct Preprocessing {
     }
 
     // Make the input of an image, and the factors of its coordinates x and y.
-    cv::Mat operator()(cv::Mat image, cv::Vec2d& scale) const {
-        scale = {1, 1};
+    cv::Mat operator()(cv::Mat image, cv::Vec2d& factors) const {
+        factors = {1, 1};
         if (steps.at(0).at("to_float32").get<bool>()) image.convertTo(image, CV_32F);
         for (size_t i = 1; i < steps.size(); i++) {
             const json& step = steps[i];
-            const cv::Size size = image.size();
             const int type = look_up(step, "type", {{"Resize", 0}, {"FixShapeResize", 1}, {"Pad", 2}});
+            const cv::Size size = image.size();
+            cv::Size resized = size, padded = size;
             if (type == 0) {
-                const json &given = step.at("scale"), &factor = step.at("scale_factor");
-                cv::Size target = given.is_null() ? scaled(size, factor.at(0), factor.at(1)) : pair(given);
-                if (step.at("keep_ratio").get<bool>()) target = rescaled(size, target);
-                image = resize(image, target, step);
-                scale = {scale[0] * target.width / size.width, scale[1] * target.height / size.height};
+                const json &scale = step.at("scale"), &factor = step.at("scale_factor");
+                resized = scale.is_null() ? scaled(size, factor.at(0), factor.at(1)) : pair(scale);
+                if (step.at("keep_ratio").get<bool>()) resized = fitted(size, resized);
+                factors = {factors[0] * resized.width / size.width, factors[1] * resized.height / size.height};
             } else if (type == 1) {
-                const cv::Size full(step.at("width"), step.at("height"));
-                const double factor = std::min(double(full.width) / size.width, double(full.height) / size.height);
-                image = resize(image, rescaled(size, scaled(size, factor, factor)), step);
-                image = pad(image, full, step.at("pad_val"), cv::BORDER_CONSTANT);
-                scale *= factor;
+                padded = {step.at("width").get<int>(), step.at("height").get<int>()};
+                const double factor = std::min(double(padded.width) / size.width, double(padded.height) / size.height);
+                resized = fitted(size, scaled(size, factor, factor));
+                factors *= factor;
             } else {
-                const json &least = step.at("size"), &divisor = step.at("size_divisor");
-                const int longer = std::max(size.width, size.height), unit = divisor.is_null() ? 1 : divisor.get<int>();
-                cv::Size full = step.at("pad_to_square").get<bool>() ? cv::Size(longer, longer) : size;
-                if (divisor.is_null() && !least.is_null()) full = pair(least);
-                full = {(full.width + unit - 1) / unit * unit, (full.height + unit - 1) / unit * unit};
-                image = pad(image, full, step.at("pad_val"), look_up(step, "padding_mode",
-                    {{"constant", cv::BORDER_CONSTANT}, {"edge", cv::BORDER_REPLICATE},
-                     {"reflect", cv::BORDER_REFLECT_101}, {"symmetric", cv::BORDER_REFLECT}}));
+                if (step.at("pad_to_square").get<bool>()) padded.width = padded.height = std::max(size.width, size.height);
+                if (!step.at("size_divisor").is_null()) padded = multiple(padded, step["size_divisor"]);
+                else if (!step.at("size").is_null()) padded = pair(step["size"]);
             }
+            const int mode = type < 2 ? cv::BORDER_CONSTANT : look_up(step, "padding_mode",
+                {{"constant", cv::BORDER_CONSTANT}, {"edge", cv::BORDER_REPLICATE},
+                 {"reflect", cv::BORDER_REFLECT_101}, {"symmetric", cv::BORDER_REFLECT}});
+            if (type < 2) cv::resize(image, image, resized, 0, 0, look_up(step, "interpolation",
+                {{"nearest", cv::INTER_NEAREST}, {"bilinear", cv::INTER_LINEAR}, {"bicubic", cv::INTER_CUBIC},
+                 {"area", cv::INTER_AREA}, {"lanczos", cv::INTER_LANCZOS4}}));
+            if (type > 0) pad(image, padded, step.at("pad_val"), mode);
         }
         return image;
     }
 
     static cv::Size pair(const json& value) { return {value.at(0).get<int>(), value.at(1).get<int>()}; }
-
     static cv::Size scaled(cv::Size size, double x, double y) {
         return {std::max(int(size.width * x + 0.5), 1), std::max(int(size.height * y + 0.5), 1)};
     }
 
     // The size that keeps the aspect ratio and fits into the longer and the shorter side of another.
-    static cv::Size rescaled(cv::Size size, cv::Size limit) {
+    static cv::Size fitted(cv::Size size, cv::Size limit) {
         const double longer = double(std::max(limit.width, limit.height)) / std::max(size.width, size.height);
         const double shorter = double(std::min(limit.width, limit.height)) / std::min(size.width, size.height);
         return scaled(size, std::min(longer, shorter), std::min(longer, shorter));
     }
 
-    static cv::Mat resize(const cv::Mat& image, cv::Size size, const json& step) {
-        cv::Mat result;
-        cv::resize(image, result, size, 0, 0, look_up(step, "interpolation", {{"nearest", cv::INTER_NEAREST},
-            {"bilinear", cv::INTER_LINEAR}, {"bicubic", cv::INTER_CUBIC}, {"area", cv::INTER_AREA},
-            {"lanczos", cv::INTER_LANCZOS4}}));
-        return result;
+    static cv::Size multiple(cv::Size size, int unit) {
+        return {(size.width + unit - 1) / unit * unit, (size.height + unit - 1) / unit * unit};
     }
 
     // Pad at the right and the bottom to at least a size.
-    static cv::Mat pad(const cv::Mat& image, cv::Size least, const json& values, int mode) {
+    static void pad(cv::Mat& image, cv::Size least, const std::vector<double>& values, int mode) {
         cv::Scalar value;
-        for (size_t i = 0; i < values.size() && i < 4; i++) value[int(i)] = values[i];
-        cv::Mat result;
+        std::copy_n(values.begin(), std::min<size_t>(values.size(), 4), value.val);
         const int right = std::max(least.width - image.cols, 0), bottom = std::max(least.height - image.rows, 0);
-        cv::copyMakeBorder(image, result, 0, bottom, 0, right, mode, value);
-        return result;
+        cv::copyMakeBorder(image, image, 0, bottom, 0, right, mode, value);
     }
 };

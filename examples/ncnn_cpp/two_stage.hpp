@@ -6,7 +6,6 @@
 #include <cmath>
 #include <string>
 #include <vector>
-
 #include <mat.h>  // ncnn
 
 using Box = std::array<float, 4>;  // x1, y1, x2, y2 in pixels
@@ -15,7 +14,6 @@ struct Detection {
     Box box;
     float score;
     int label;
-
     bool operator<(const Detection& other) const { return score > other.score; }  // the order of results
 };
 
@@ -26,8 +24,7 @@ inline Box decode(const Box& box, const Box& deltas, const Box& means, const Box
     for (int axis = 0; axis < 2; axis++) {
         float size = box[axis + 2] - box[axis];
         const float center = (box[axis + 2] + box[axis]) / 2 + size * (deltas[axis] * stds[axis] + means[axis]);
-        const float log_ratio = deltas[axis + 2] * stds[axis + 2] + means[axis + 2];
-        size *= std::exp(std::clamp(log_ratio, -max_log_ratio, max_log_ratio));
+        size *= std::exp(std::clamp(deltas[axis + 2] * stds[axis + 2] + means[axis + 2], -max_log_ratio, max_log_ratio));
         result[axis] = std::clamp(center - size / 2, 0.0f, limits[axis]);
         result[axis + 2] = std::clamp(center + size / 2, 0.0f, limits[axis]);
     }
@@ -61,14 +58,13 @@ struct RPN {
 
     // Proposals of objectness logits (A, H, W) and deltas (4A, H, W).
     std::vector<Detection> propose(const ncnn::Mat& logits, const ncnn::Mat& deltas, const float limits[2]) const {
-        const int anchors = logits.c;
         std::vector<Detection> all, large;
-        for (int i = 0; i < logits.w * logits.h * anchors; i++)
-            all.push_back({{}, logits.channel(i % anchors)[i / anchors], i});
+        for (int i = 0; i < logits.w * logits.h * logits.c; i++)
+            all.push_back({{}, logits.channel(i % logits.c)[i / logits.c], i});
         std::stable_sort(all.begin(), all.end());
         all.resize(std::min(all.size(), size_t(nms_pre)));
         for (auto& [box, score, i] : all) {
-            const int a = i % anchors, cell = i / anchors;
+            const int a = i % logits.c, cell = i / logits.c;
             Box anchor = base_anchors[a], delta;
             for (int k = 0; k < 4; k++) {
                 anchor[k] += k % 2 ? cell / logits.w * stride[1] : cell % logits.w * stride[0];
@@ -88,20 +84,12 @@ struct PSRoIAlign {
     std::string pool_mode;
     bool aligned;
 
-    struct Sample { int cells[2]; float weights[2]; };  // of linear interpolation; weights are 0 off the map
-
-    std::vector<Sample> sample(float start, float end, int bins, int cells) const {
-        start = start * spatial_scale - (aligned ? 0.5f : 0.0f);
-        const float size = std::max(end * spatial_scale - (aligned ? 0.5f : 0.0f) - start, min_size);
-        std::vector<Sample> samples;
-        for (int i = 0; i < bins * sampling_ratio; i++) {
-            const float point = start + size * ((i + 0.5f) / (bins * sampling_ratio));
-            const float clipped = std::clamp(point, 0.0f, cells - 1.0f), inside = point >= -1 && point <= cells;
-            const int first = int(clipped);
-            const float fraction = clipped - first;
-            samples.push_back({{first, std::min(first + 1, cells - 1)}, {inside * (1 - fraction), inside * fraction}});
-        }
-        return samples;
+    static float interpolate(const ncnn::Mat& map, float y, float x) {
+        if (y < -1 || y > map.h || x < -1 || x > map.w) return 0;
+        y = std::clamp(y, 0.0f, map.h - 1.0f), x = std::clamp(x, 0.0f, map.w - 1.0f);
+        const int left = int(x), right = std::min(left + 1, map.w - 1);
+        const float *top = map.row(int(y)), *bottom = map.row(std::min(int(y) + 1, map.h - 1)), v = y - int(y), u = x - left;
+        return (1 - v) * ((1 - u) * top[left] + u * top[right]) + v * ((1 - u) * bottom[left] + u * bottom[right]);
     }
 
     // Features of boxes, one row each: every bin is pooled from its own channel of the map.
@@ -110,18 +98,17 @@ struct PSRoIAlign {
         const int s = sampling_ratio;
         ncnn::Mat features(map.c, int(proposals.size()));
         for (int r = 0; r < features.h; r++) {
-            const auto [x1, y1, x2, y2] = proposals[r].box;
-            const auto xs = sample(x1, x2, p_w, map.w), ys = sample(y1, y2, p_h, map.h);
+            Box box = proposals[r].box;
+            for (float& side : box) side = side * spatial_scale - (aligned ? 0.5f : 0.0f);
+            const float width = std::max(box[2] - box[0], min_size), height = std::max(box[3] - box[1], min_size);
             for (int c = 0; c < map.c; c++) {
                 const ncnn::Mat channel = map.channel(c);
                 float highest = -INFINITY, sum = 0;
                 for (int i = 0; i < s * s; i++) {
-                    const Sample &y = ys[c / p_w % p_h * s + i / s], &x = xs[c % p_w * s + i % s];
-                    float value = 0;
-                    for (int k = 0; k < 4; k++)
-                        value += channel.row(y.cells[k / 2])[x.cells[k % 2]] * y.weights[k / 2] * x.weights[k % 2];
-                    highest = std::max(highest, value);
-                    sum += value;
+                    const float y = box[1] + height * ((c / p_w % p_h * s + i / s + 0.5f) / (p_h * s));
+                    const float x = box[0] + width * ((c % p_w * s + i % s + 0.5f) / (p_w * s));
+                    const float value = interpolate(channel, y, x);
+                    highest = std::max(highest, value), sum += value;
                 }
                 features.row(r)[c] = pool_mode == "max" ? highest : sum / (s * s);
             }
@@ -133,8 +120,7 @@ struct PSRoIAlign {
 struct Head {
     Box means, stds;
 
-    // Refined boxes with softmax scores above a threshold, of class logits (R, classes + 1), the last of which is that of
-    // the background, and deltas (R, 4) or (R, 4 x classes).
+    // Refined boxes with scores above a threshold, of class logits (R, classes + 1) and deltas (R, 4 or 4 x classes).
     std::vector<Detection> score(const std::vector<Detection>& proposals, const ncnn::Mat& logits,
                                  const ncnn::Mat& deltas, const float limits[2], float score_thr) const {
         std::vector<Detection> found;

@@ -85,11 +85,11 @@ def compare(make_detector: Callable, compare_results: dict, tmp_path: Path) -> C
         assert result.returncode == 0 and f'{len(images)} images' in result.stdout, result.stderr
         found = compare_results['read_results'](tmp_path / 'out/detections.json')
         agreement = Agreement()
-        for path in paths:
+        for i, path in enumerate(paths):
             boxes, scores, labels = runtime(runtime.read(path))
             ids = np.array(runtime.category_ids)[labels]
             agreement.add(Detections(boxes, scores, ids), found[path.name])
-            assert cv2.imread(str(tmp_path / 'out/pictures' / path.name)).shape[:2] == cv2.imread(str(path)).shape[:2]
+            assert cv2.imread(str(tmp_path / f'out/pictures/{i}_{path.name}')).shape[:2] == cv2.imread(str(path)).shape[:2]
         return agreement
 
     return compare
@@ -163,10 +163,18 @@ def test_unreadable_files(program, make_detector, compare_results, tmp_path):
     assert result.returncode == 1 and 'broken.jpg' in result.stderr
     assert set(compare_results['read_results'](tmp_path / 'out/detections.json')) == {'a.jpg'}
 
-    # No picture replaces an image.
-    (tmp_path / 'out/pictures/b.jpg').write_bytes(image.read_bytes())
-    for images in ([image, image], [tmp_path / 'out/pictures/b.jpg']):
-        assert 'would replace' in run(program, model, tmp_path / 'out', *images).stderr
+    # No picture replaces another, or an image.
+    for paths in ([image, image], [tmp_path / 'out/pictures/0_a.jpg']):
+        before = [path.read_bytes() for path in paths]
+        assert run(program, model, tmp_path / 'out', *paths).returncode == 0
+        assert [path.read_bytes() for path in paths] == before
+    pictures = {path.name for path in (tmp_path / 'out/pictures').iterdir()}
+    assert pictures == {'0_a.jpg', '1_a.jpg', '0_0_a.jpg'}
+
+    # What cannot be written is named.
+    (tmp_path / 'file').write_bytes(b'')
+    result = run(program, model, tmp_path / 'file', image)
+    assert result.returncode == 2 and str(tmp_path / 'file') in result.stderr
 
     for change, named in (
         (lambda settings: settings['metadata'].update(format='other'), 'format'),
