@@ -2,23 +2,10 @@
 
 import os
 import time
-from pathlib import Path
-from typing import Dict, Tuple
+from contextlib import suppress
+from typing import Dict
 
-
-def _processor_times() -> Dict[int, Tuple[str, float]]:
-    """Return the name and the processor seconds so far of each other process; nothing on systems without /proc."""
-    times = {}
-    for path in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            # pid (name) state ... utime stime ...; a name may have spaces and parentheses.
-            name, _, fields = path.read_text().partition('(')[2].rpartition(')')
-        except OSError:
-            continue  # it has ended
-        ticks = sum(map(int, fields.split()[11:13]))
-        times[int(path.parent.name)] = name, ticks / os.sysconf('SC_CLK_TCK')
-    times.pop(os.getpid(), None)
-    return times
+import psutil
 
 
 def busy_processes(seconds: float = 1.0, least: float = 0.1) -> Dict[str, float]:
@@ -29,15 +16,18 @@ def busy_processes(seconds: float = 1.0, least: float = 0.1) -> Dict[str, float]
         least (float): Processes that use less of a core than this are left out. Defaults to 0.1.
 
     Returns:
-        dict[str, float]: Cores that each uses, by name and process id, the busiest first; empty on systems without
-        ``/proc``.
+        dict[str, float]: Cores that each uses, by name and process id, the busiest first.
     """
-    start, before = time.perf_counter(), _processor_times()
+    processes = [process for process in psutil.process_iter() if process.pid != os.getpid()]
+    for process in processes:
+        with suppress(psutil.Error):  # it has ended, or may not be looked at
+            process.cpu_percent()  # the next call counts from here
     time.sleep(seconds)
-    elapsed, after = time.perf_counter() - start, _processor_times()
-    cores = {pid: (after[pid][1] - before[pid][1]) / elapsed for pid in before.keys() & after.keys()}
-    busiest = sorted((pid for pid, used in cores.items() if used > least), key=cores.get, reverse=True)
-    return {f'{after[pid][0]} (pid {pid})': cores[pid] for pid in busiest}
+    busy = []
+    for process in processes:
+        with suppress(psutil.Error):
+            busy.append((process.cpu_percent() / 100, f'{process.name()} (pid {process.pid})'))
+    return {name: used for used, name in sorted(busy, reverse=True) if used > least}
 
 
 def describe_other_load() -> str:
