@@ -89,7 +89,9 @@ def compare(make_detector: Callable, compare_results: dict, tmp_path: Path) -> C
             boxes, scores, labels = runtime(runtime.read(path))
             ids = np.array(runtime.category_ids)[labels]
             agreement.add(Detections(boxes, scores, ids), found[path.name])
-            assert cv2.imread(str(tmp_path / f'out/pictures/{i}_{path.name}')).shape[:2] == cv2.imread(str(path)).shape[:2]
+            assert (
+                cv2.imread(str(tmp_path / f'out/pictures/{i}_{path.name}')).shape[:2] == cv2.imread(str(path)).shape[:2]
+            )
         return agreement
 
     return compare
