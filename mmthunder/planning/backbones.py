@@ -66,6 +66,7 @@ BACKBONES = dict(
     snet49=_snet('49', 60, 120, 512),
     snet49_distilled=_snet('49', 60, 120, 512, weights='snet49_distilled'),
     snet146=_snet('146', 132, 264, 528),
+    snet146_distilled=_snet('146', 132, 264, 528, weights='snet146_distilled'),
     snet535=_snet('535', 248, 496, 992),
     shufflenetv2_in1k=_published('shufflenetv2_in1k', {8: (0, 116), 16: (1, 232)}, (3, 1024)),
     mobilenetv2_in1k=_published('mobilenetv2_in1k', {8: (2, 32), 16: (4, 96)}, (7, 1280)),

@@ -22,7 +22,7 @@ from .pipeline_boxes import PipelineSample, sample_pipeline
 from .plan import Plan
 from .planning_error import PlanningError
 from .prepare import prepare
-from .rules import Decision, apply_rules, choose_iterations, choose_lr, choose_num_workers
+from .rules import BACKBONE, Decision, apply_rules, choose_iterations, choose_lr, choose_num_workers
 from .timing import time_training
 
 # Of decisions that need a measurement, for the config that is measured.
@@ -67,9 +67,10 @@ def plan_config(
     given = dict(decisions or {})
     if not 0 < minutes < math.inf:
         raise PlanningError(f'minutes is {minutes}; expected a positive number')
-    if given.get('backbone', 'snet49') not in BACKBONES:
-        raise PlanningError(f'backbone is {given["backbone"]!r}; expected one of {", ".join(BACKBONES)}')
-    BACKBONES[given.get('backbone', 'snet49')].check()
+    backbone = given.get('backbone', BACKBONE)
+    if backbone not in BACKBONES:
+        raise PlanningError(f'backbone is {backbone!r}; expected one of {", ".join(BACKBONES)}')
+    BACKBONES[backbone].check()
     prepared = prepare(find_layout(data, data_format, parts), output.with_suffix(''), classes)
     plan = Plan(prepared.layout, prepared.classes, prepared.fingerprint, minutes, output, seed, prepared.notes, given)
     plan.decide(*apply_rules(plan.fingerprint, given.get('input_size'), given.get('stride')))

@@ -40,13 +40,24 @@ def test_maps(name, stride, write, tmp_path):
     ]
 
 
-def test_weights_of_the_package(write, tmp_path):
-    plan_config(write('coco_own'), tmp_path / 'planned.py', decisions=dict(backbone='snet49_distilled'))
+@pytest.mark.parametrize(
+    ('decisions', 'name'),
+    [({}, 'snet49_distilled'), (dict(backbone='snet146_distilled'), 'snet146_distilled')],
+    ids=['default', 'snet146'],
+)
+def test_weights_of_the_package(write, tmp_path, decisions, name):
+    plan_config(write('coco_own'), tmp_path / 'planned.py', decisions=decisions)
     backbone = MODELS.build(Config.fromfile(tmp_path / 'planned.py').model.backbone)
     backbone.init_weights()
-    (path,) = (Path(__file__).resolve().parents[2] / 'weights').glob('snet49_distilled-*.pth')
+    (path,) = (Path(__file__).resolve().parents[2] / 'weights').glob(f'{name}-*.pth')
     state = torch.load(path, weights_only=True)['state_dict']
     assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
+
+
+def test_random_weights(write, tmp_path):
+    plan_config(write('coco_own'), tmp_path / 'planned.py', decisions=dict(backbone='snet49'))
+    assert 'Pretrained' not in (tmp_path / 'planned.py').read_text()
+    assert Config.fromfile(tmp_path / 'planned.py').model.backbone.get('init_cfg') is None
 
 
 def test_published_weights(write, tmp_path):

@@ -24,9 +24,9 @@ def views(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def cfg(load, repo, views):
-    cfg = load(repo / 'configs/pretrain/snet49-distilled_1xb64-2k_teacher-views.py')
+@pytest.fixture(params=['snet49-distilled_1xb64-8k_teacher-views', 'snet146-distilled_1xb64-2500iter_teacher-views'])
+def cfg(load, repo, views, request):
+    cfg = load(repo / f'configs/pretrain/{request.param}.py')
     init_default_scope(cfg.default_scope)
     cfg.train_dataloader.update(batch_size=8, dataset=dict(cfg.train_dataloader.dataset, data_root=str(views)))
     return cfg

