@@ -102,8 +102,8 @@ def test_name_says_how_it_is_trained(load, path):
     )
     assert name
     models = {'thundernet': 'ThunderNet', 'faster-rcnn': 'FasterRCNN', 'mask-rcnn': 'MaskRCNN'}
-    models['snet49-distilled'] = 'mmthunder.pretrain.FeatureDistiller'
-    assert cfg.model.type == models.get(name['model'], 'ImageClassifier')
+    pretrained = 'mmthunder.pretrain.FeatureDistiller' if name['model'].endswith('-distilled') else 'ImageClassifier'
+    assert cfg.model.type == models.get(name['model'], pretrained)
     assert cfg.train_dataloader.batch_size == int(name['batch'])
     assert cfg.auto_scale_lr.base_batch_size == int(name['gpus']) * int(name['batch'])
     length = float(name['length'].replace('k', '.'))
