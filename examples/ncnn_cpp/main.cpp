@@ -1,8 +1,7 @@
 // Detects objects with the networks of tools/deployment/export_ncnn.py on one thread:
 //     thundernet DETECTOR_JSON OUTPUT_DIR IMAGE...
-// writes OUTPUT_DIR/detections.json in COCO's result format and pictures of the detections with scores of at least 0.3
-// to OUTPUT_DIR/pictures, and prints the median time of each step. The ids of images, 0, 1, 2...,
-// begin the names of their pictures.
+// writes OUTPUT_DIR/detections.json in COCO's result format and OUTPUT_DIR/pictures, which show scores of at least 0.3 and
+// whose names begin with the images' ids 0, 1, 2..., and prints the median time of each step.
 #include <iostream>
 
 #include "detector.hpp"
@@ -29,7 +28,7 @@ int main(int argc, char** argv) try {
     const fs::path pictures = fs::path(argv[2]) / "pictures", file = fs::path(argv[2]) / "detections.json";
     const Detector detector(argv[1]);
     const json &classes = detector.metadata.at("classes"), &ids = detector.metadata.at("category_ids");
-    fs::create_directories(pictures);
+    std::error_code unmade; fs::create_directories(pictures, unmade);  // then no picture can be written
     const char* steps[] = {"reading", "preprocessing", "features", "proposals", "RoI features", "head", "detections"};
     std::vector<double> times[std::size(steps)];  // milliseconds of each image
     json results = json::array();

@@ -40,8 +40,7 @@ struct Preprocessing {
         for (size_t i = 1; i < steps.size(); i++) {
             const json& step = steps[i];
             const int type = look_up(step, "type", {{"Resize", 0}, {"FixShapeResize", 1}, {"Pad", 2}});
-            const cv::Size size = image.size();
-            cv::Size resized = size, padded = size;
+            cv::Size size = image.size(), resized = size, padded = size;
             if (type == 0) {
                 const json &scale = step.at("scale"), &factor = step.at("scale_factor");
                 resized = scale.is_null() ? scaled(size, factor.at(0), factor.at(1)) : pair(scale);
@@ -57,13 +56,12 @@ struct Preprocessing {
                 if (!step.at("size_divisor").is_null()) padded = multiple(padded, step["size_divisor"]);
                 else if (!step.at("size").is_null()) padded = pair(step["size"]);
             }
-            const int mode = type < 2 ? cv::BORDER_CONSTANT : look_up(step, "padding_mode",
-                {{"constant", cv::BORDER_CONSTANT}, {"edge", cv::BORDER_REPLICATE},
-                 {"reflect", cv::BORDER_REFLECT_101}, {"symmetric", cv::BORDER_REFLECT}});
             if (type < 2) cv::resize(image, image, resized, 0, 0, look_up(step, "interpolation",
                 {{"nearest", cv::INTER_NEAREST}, {"bilinear", cv::INTER_LINEAR}, {"bicubic", cv::INTER_CUBIC},
                  {"area", cv::INTER_AREA}, {"lanczos", cv::INTER_LANCZOS4}}));
-            if (type > 0) pad(image, padded, step.at("pad_val"), mode);
+            if (type > 0) pad(image, padded, step.at("pad_val"), type == 1 ? cv::BORDER_CONSTANT : look_up(step, "padding_mode",
+                {{"constant", cv::BORDER_CONSTANT}, {"edge", cv::BORDER_REPLICATE},
+                 {"reflect", cv::BORDER_REFLECT_101}, {"symmetric", cv::BORDER_REFLECT}}));
         }
         return image;
     }

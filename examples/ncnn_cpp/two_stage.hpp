@@ -96,20 +96,23 @@ struct PSRoIAlign {
     ncnn::Mat operator()(const ncnn::Mat& map, const std::vector<Detection>& proposals) const {
         const auto [p_h, p_w] = output_size;
         const int s = sampling_ratio;
+        std::vector<float> ys(p_h * s), xs(p_w * s);
         ncnn::Mat features(map.c, int(proposals.size()));
         for (int r = 0; r < features.h; r++) {
             Box box = proposals[r].box;
             for (float& side : box) side = side * spatial_scale - (aligned ? 0.5f : 0.0f);
             const float width = std::max(box[2] - box[0], min_size), height = std::max(box[3] - box[1], min_size);
+            for (int i = 0; i < p_h * s; i++) ys[i] = box[1] + height * ((i + 0.5f) / (p_h * s));
+            for (int i = 0; i < p_w * s; i++) xs[i] = box[0] + width * ((i + 0.5f) / (p_w * s));
             for (int c = 0; c < map.c; c++) {
                 const ncnn::Mat channel = map.channel(c);
+                const int row = c / p_w % p_h * s, column = c % p_w * s;
                 float highest = -INFINITY, sum = 0;
-                for (int i = 0; i < s * s; i++) {
-                    const float y = box[1] + height * ((c / p_w % p_h * s + i / s + 0.5f) / (p_h * s));
-                    const float x = box[0] + width * ((c % p_w * s + i % s + 0.5f) / (p_w * s));
-                    const float value = interpolate(channel, y, x);
-                    highest = std::max(highest, value), sum += value;
-                }
+                for (int i = 0; i < s; i++)
+                    for (int j = 0; j < s; j++) {
+                        const float value = interpolate(channel, ys[row + i], xs[column + j]);
+                        highest = std::max(highest, value), sum += value;
+                    }
                 features.row(r)[c] = pool_mode == "max" ? highest : sum / (s * s);
             }
         }
