@@ -63,7 +63,7 @@ fingerprint() {
 IMPORTS='import importlib.util
 import mmcv.ops, mmdet.apis, torch, torchvision, mmthunder.models, mmthunder.engine, mmthunder.datasets
 optional = "hypothesis memray mim mmpretrain ncnn nncf onnx onnxruntime onnxscript openvino pandas pnnx pytest " \
-    "pytest_benchmark pytest_cov seaborn tabulate"
+    "pytest_benchmark pytest_cov pytest_timeout seaborn tabulate"
 missing = [name for name in optional.split() if importlib.util.find_spec(name) is None]
 assert not missing, f"{missing} missing"'
 works() { "$VENV/bin/mim" --version >/dev/null 2>&1 && "$VENV/bin/python" -c "$IMPORTS" >/dev/null 2>&1; }
