@@ -27,6 +27,8 @@ import mmthunder.datasets  # noqa: F401  registers
 import mmthunder.engine  # noqa: F401  registers
 import mmthunder.models  # noqa: F401  registers
 from mmthunder.apis import load_detector
+from mmthunder.planning import planner
+from mmthunder.planning.timing import Timing
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -70,6 +72,13 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp('cache')
     monkeypatch.setenv('MMTHUNDER_CACHE', str(path))
     return path
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For plans, an idle machine that takes half a second for a step."""
+    monkeypatch.setattr(planner, 'time_training', lambda *args, **kwargs: Timing(start=10, step=0.5, val=2))
+    monkeypatch.setattr(planner, 'describe_other_load', lambda consequence: '')
 
 
 @pytest.fixture(scope='session')

@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmthunder.utils.atomic_write import atomic_write
+from mmthunder.utils.other_load import describe_other_load
 
 from .anchors import best_ious, choose_anchors
 from .backbones import BACKBONES
@@ -122,6 +123,9 @@ def _fit_anchors(plan: Plan) -> PipelineSample:
 
 def _fill_time(plan: Plan, sample: PipelineSample) -> None:
     """Time some steps, and plan the data workers and the iterations that fill the time."""
+    load = describe_other_load('steps take longer beside them, and fewer fill the time: plan again without them')
+    if load:
+        plan.notes.append(load)
     batch_size, cores, used = plan.value('batch_size'), os.cpu_count() or 1, 0
     while plan.value('num_workers', DRAFT['num_workers']) > used:
         used = plan.value('num_workers', DRAFT['num_workers'])

@@ -25,6 +25,7 @@ from mmthunder.comparison.timed import thread_environment
 from mmthunder.planning.quiet import quiet
 from mmthunder.tools.arguments import at_least
 from mmthunder.tools.sweep import Run, train
+from mmthunder.utils.other_load import describe_other_load
 
 
 def positive(text: str) -> float:
@@ -66,6 +67,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     args = parse_args(argv)
     settings = Settings(args.minutes, args.batch_size, args.pipeline, args.lr_scale, args.threads)
     timings = args.timing or args.work_dir / 'timing.json'
+    load = describe_other_load()
+    if load:
+        print(f'warning: {load}', file=sys.stderr)
     try:
         configs = write_candidates(
             args.config, args.detectors, settings, args.work_dir / 'configs', timings, print, args.max_iters

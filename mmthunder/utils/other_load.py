@@ -30,13 +30,20 @@ def busy_processes(seconds: float = 1.0, least: float = 0.1) -> Dict[str, float]
     return {name: used for used, name in sorted(busy, reverse=True) if used > least}
 
 
-def describe_other_load() -> str:
-    """Say in one line which processes disturb a timing; empty if none uses more than a tenth of a core."""
+SPOILED = 'timings are too long then, and those of several threads say nothing: stop them first'
+
+
+def describe_other_load(consequence: str = SPOILED) -> str:
+    """Say in one line which processes disturb a timing; empty if none uses more than a tenth of a core.
+
+    Args:
+        consequence (str): What that means for the user, the end of the line. Defaults to what it means for a benchmark.
+
+    Returns:
+        str: The line.
+    """
     busy = busy_processes()
     if not busy:
         return ''
     names = ', '.join(f'{name} {used:.1f}' for name, used in busy.items())
-    return (
-        f'other processes use {sum(busy.values()):.1f} of {os.cpu_count()} cores ({names}); timings are too long then, '
-        'and those of several threads say nothing: stop them first'
-    )
+    return f'other processes use {sum(busy.values()):.1f} of {os.cpu_count()} cores ({names}); {consequence}'

@@ -11,14 +11,10 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 
 import mmthunder
-from mmthunder.planning import PlanningError, plan_config, planner
+from mmthunder.planning import PlanningError, plan_config
 from mmthunder.planning.backbones import BACKBONES
-from mmthunder.planning.timing import Timing
 
-
-@pytest.fixture(autouse=True)
-def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, 'time_training', lambda *args, **kwargs: Timing(start=10, step=0.5, val=2))
+pytestmark = pytest.mark.usefixtures('measured')
 
 
 @pytest.mark.parametrize('stride', [8, 16])

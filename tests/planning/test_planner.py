@@ -15,13 +15,6 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from mmthunder.planning import Parts, PlanningError, plan_config, planner
-from mmthunder.planning.timing import Timing
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that takes half a second for a step."""
-    monkeypatch.setattr(planner, 'time_training', lambda *args, **kwargs: Timing(start=10, step=0.5, val=2))
 
 
 @pytest.fixture
@@ -58,6 +51,13 @@ def test_iterations_fill_the_time(write, output, measured):
     validations = -(-cfg.train_cfg.max_iters // cfg.train_cfg.val_interval)
     assert 0.9 * 600 < 10 + 0.5 * cfg.train_cfg.max_iters + 2 * validations < 600
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+
+
+def test_busy_machine(write, output, measured, monkeypatch):
+    """The plan says that its steps were timed beside other processes."""
+    monkeypatch.setattr(planner, 'describe_other_load', lambda consequence: f'other processes; {consequence}')
+    (note,) = [note for note in plan_config(write('coco_own'), output).notes if 'other processes' in note]
+    assert note.endswith('plan again without them')
 
 
 def test_same_plan_twice(write, output, measured):

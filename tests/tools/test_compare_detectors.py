@@ -7,7 +7,7 @@ import pytest
 
 from mmthunder.comparison import ComparisonError, candidates
 from mmthunder.comparison.timed import cached_timing, read_timings
-from mmthunder.planning import plan_config, planner
+from mmthunder.planning import plan_config
 from mmthunder.planning.timing import Timing
 from mmthunder.tools.compare_detectors import main, parse_args
 
@@ -64,9 +64,8 @@ def test_too_short():
 
 
 @pytest.mark.slow
-def test_comparison(make_shapes, tmp_path, monkeypatch, capsys):
+def test_comparison(make_shapes, measured, tmp_path, capsys):
     """Detectors that have hardly learned are compared too; what is done is not trained again."""
-    monkeypatch.setattr(planner, 'time_training', lambda *args, **kwargs: Timing(start=10, step=0.5, val=2))
     make_shapes.main(['--out', str(tmp_path / 'data'), '--train', '24', '--val', '4', '--size', '96'])
     plan_config(tmp_path / 'data', tmp_path / 'planned.py', decisions=dict(backbone='snet49_distilled'))
     words = [str(tmp_path / 'planned.py'), '--max-iters', '2', '--rounds', '2', '--work-dir', str(tmp_path / 'work')]

@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmthunder.planning import planner
-from mmthunder.planning.timing import Timing
-
 
 @pytest.fixture(scope='module')
 def data(make_shapes, tmp_path_factory) -> Path:
@@ -20,8 +17,7 @@ def data(make_shapes, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tool(load_tool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(planner, 'time_training', lambda *args, **kwargs: Timing(start=10, step=0.5, val=2))
+def tool(load_tool, measured):
     return load_tool('make_config.py')
 
 
