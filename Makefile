@@ -6,7 +6,7 @@ WORK_DIR := work_dirs/snet49_shapes
 PICTURES := pictures
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# mmcv is built without CUDA here; the README says how to use a GPU.
+# mmcv is built without CUDA here; docs/environments.md says how to use a GPU.
 export CUDA_VISIBLE_DEVICES :=
 
 .PHONY: env train test test-all test-web lint coverage mutation

@@ -24,7 +24,11 @@ from mmengine.config import Config
 
 from mmthunder.utils.mmdet_distribution import mmdet_distribution
 
-pytestmark = [pytest.mark.stress, pytest.mark.skipif(not hasattr(os, 'killpg'), reason='kills process groups')]
+pytestmark = [
+    pytest.mark.stress,
+    pytest.mark.timeout(0),  # as long as the kills take
+    pytest.mark.skipif(not hasattr(os, 'killpg'), reason='kills process groups'),
+]
 
 # Stages of a training: how many of ten kills fall into each, and how long it may go on before the kill, in seconds.
 STAGES = {'start': (2, 15.0), 'iteration': (3, 0.5), 'checkpoint': (3, 0.02), 'after checkpoint': (2, 0.5)}

@@ -1,4 +1,4 @@
-# The synthetic data set of tools/misc/make_shapes.py: 6 classes, images of 224x224 px.
+# The synthetic data set of tools/misc/make_shapes.py: 6 classes, images of 320x320 px, resized to 224x224.
 dataset_type = 'CocoDataset'
 data_root = 'data/shapes/'
 metainfo = dict(
