@@ -7,6 +7,8 @@ from typing import Dict
 
 import psutil
 
+SPOILED = 'timings are too long then, and those of several threads say nothing: stop them first'
+
 
 def busy_processes(seconds: float = 1.0, least: float = 0.1) -> Dict[str, float]:
     """Find the other processes that use the processor.
@@ -28,9 +30,6 @@ def busy_processes(seconds: float = 1.0, least: float = 0.1) -> Dict[str, float]
         with suppress(psutil.Error):
             busy.append((process.cpu_percent() / 100, f'{process.name()} (pid {process.pid})'))
     return {name: used for used, name in sorted(busy, reverse=True) if used > least}
-
-
-SPOILED = 'timings are too long then, and those of several threads say nothing: stop them first'
 
 
 def describe_other_load(consequence: str = SPOILED) -> str:
