@@ -36,6 +36,15 @@ def test_other_config(tmp_path, capsys):
     assert str(path) in error and 'input_size' in error
 
 
+@pytest.mark.parametrize('load', ['other processes use 0.9 of 2 cores', ''])
+def test_busy_machine(load, tmp_path, capsys, monkeypatch):
+    """Processes that would shorten the trainings are named before anything is timed."""
+    monkeypatch.setattr('mmthunder.tools.compare_detectors.describe_other_load', lambda: load)
+    assert main([str(tmp_path / 'nowhere.py'), '--work-dir', str(tmp_path)])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:-1] == ([f'warning: {load}'] if load else []) and 'nowhere.py' in lines[-1]
+
+
 def test_damaged_timings(tmp_path):
     (tmp_path / 'timing.json').write_text('{"thundernet": {"step": 1}}')
     with pytest.raises(ComparisonError, match='timing.json'):
