@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 def plot(rows: pd.DataFrame, curves: Dict[str, List[Tuple[float, float]]], path: Path) -> None:
-    """Draw a comparison as a picture with two panels.
+    """Draw a comparison as a picture; the panel of latency is left out where none is measured.
 
     Args:
         rows (pd.DataFrame): Results with the columns ``detector``, ``AP`` and, where they are measured,
@@ -16,28 +16,31 @@ def plot(rows: pd.DataFrame, curves: Dict[str, List[Tuple[float, float]]], path:
         curves (dict[str, list[tuple[float, float]]]): Minutes and AP of the validations by detector.
         path (Path): File of the picture.
     """
-    figure = Figure(figsize=(12, 5), layout='constrained')
-    time, latency = figure.subplots(1, 2, sharey=True)
+    backends = {
+        label: (column, marker)
+        for label, column, marker in (('OpenVINO', 'openvino_ms', 's'), ('ONNX Runtime', 'onnxruntime_ms', '^'))
+        if column in rows and rows[column].notna().any()
+    }
+    panels = 2 if backends else 1
+    figure = Figure(figsize=(6 * panels, 5), layout='constrained')
+    axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     for number, (name, curve) in enumerate(curves.items()):
         color = f'C{number % 10}'
         if curve:
-            time.plot(*zip(*curve), marker='o', color=color, label=name)
-        for column, marker in (('openvino_ms', 's'), ('onnxruntime_ms', '^')):
-            row = rows[rows.detector == name]
-            if column in row and row[column].notna().any():
-                latency.plot(row[column], row.AP, marker, color=color)
-    for column, marker, label in (('openvino_ms', 's', 'OpenVINO'), ('onnxruntime_ms', '^', 'ONNX Runtime')):
-        if column in rows:
-            latency.plot([], [], marker, color='grey', label=label)
-    if latency.has_data():
-        latency.set_xlim(left=0)
-        latency.legend(fontsize='small', loc='lower right')
-    time.set_xlim(left=0)
-    time.set_ylim(bottom=0)
-    time.set_ylabel('AP')
-    time.set_xlabel('minutes of training')
-    latency.set_xlabel('latency of an image, one thread (ms)')
-    for axes in (time, latency):
-        axes.grid(alpha=0.3)
-    time.legend(fontsize='small')
+            axes[0].plot(*zip(*curve), marker='o', color=color, label=name)
+        row = rows[rows.detector == name]
+        for column, marker in backends.values():
+            axes[1].plot(row[column], row.AP, marker, color=color)
+    axes[0].set_ylabel('AP')
+    axes[0].set_ylim(bottom=0)
+    axes[0].set_xlabel('minutes of training')
+    axes[0].legend(fontsize='small')
+    if backends:
+        for label, (_, marker) in backends.items():
+            axes[1].plot([], [], marker, color='grey', label=label)
+        axes[1].set_xlabel('latency of an image, one thread (ms)')
+        axes[1].legend(fontsize='small', loc='lower right')
+    for panel in axes:
+        panel.set_xlim(left=0)
+        panel.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
