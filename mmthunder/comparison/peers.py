@@ -6,6 +6,8 @@ from typing import List, Tuple
 from mmengine.config import Config
 from mmengine.hub import get_config
 
+from mmthunder.planning.rules import LR, LR_OF_RANDOM_WEIGHTS
+
 from .schedule import scale_schedule
 
 COCO_IMAGES = 118287  # which mmdet's configs train on
@@ -236,7 +238,7 @@ def peer_config(
 
 
 def planned_config(path: str, plan: Config, iters: int, val_interval: int) -> dict:
-    """Make the planned config with other iterations, and like its peers from random weights.
+    """Make the planned config with other iterations, and like its peers from random weights, with the rate for them.
 
     Args:
         path (str): Absolute path of the planned config.
@@ -247,10 +249,12 @@ def planned_config(path: str, plan: Config, iters: int, val_interval: int) -> di
     Returns:
         dict: What the config has beside the planned one.
     """
-    backbone = dict(init_cfg=None) if plan.model.backbone.get('init_cfg') else {}
+    pretrained = plan.model.backbone.get('init_cfg')
+    lr = plan.optim_wrapper.optimizer.lr * (LR_OF_RANDOM_WEIGHTS / LR if pretrained else 1)
     return dict(
         _base_=[path],
-        model=dict(backbone=backbone),
+        model=dict(backbone=dict(init_cfg=None) if pretrained else {}),
+        optim_wrapper=dict(optimizer=dict(lr=lr)),
         train_cfg=dict(max_iters=iters, val_interval=val_interval),
         param_scheduler=scale_schedule(
             [scheduler.to_dict() for scheduler in plan.param_scheduler], plan.train_cfg.max_iters, iters

@@ -27,6 +27,11 @@ class Backbone:
     weights: Optional[str] = None
     config: Optional[str] = None
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether it starts from pretrained weights, those of this package or of the config."""
+        return bool(self.weights or self.config)
+
     def check(self) -> None:
         """Check that the weights and the packages are there.
 

@@ -75,7 +75,7 @@ def plan_config(
     prepared = prepare(find_layout(data, data_format, parts), output.with_suffix(''), classes)
     plan = Plan(prepared.layout, prepared.classes, prepared.fingerprint, minutes, output, seed, prepared.notes, given)
     plan.decide(*apply_rules(plan.fingerprint, given.get('input_size'), given.get('stride')))
-    plan.decide(choose_lr(plan.value('batch_size')))
+    plan.decide(choose_lr(plan.value('batch_size'), BACKBONES[backbone].pretrained))
     known = [*plan.decisions, *DRAFT]
     for name in given:
         if name not in known:

@@ -24,7 +24,7 @@ MATCHED = {16: 0.9, 8: 0.85}
 GAIN = 0.02  # by which a costlier input must raise it, if none reaches that share
 SAMPLE = 4000  # boxes that it is estimated on
 BACKBONE = 'snet49_distilled'
-LR = 8e-3  # of AdamW for 4 images
+LR, LR_OF_RANDOM_WEIGHTS = 4e-3, 8e-3  # of AdamW for 4 images; the backbone's weights
 FEW_IMAGES = 300  # which a training sees so often that they should not look the same each time
 RESERVE = 0.04  # share of the time for what was not measured
 VAL_SHARE, MAX_VALIDATIONS = 0.1, 5
@@ -178,11 +178,19 @@ def choose_backbone(fingerprint: Fingerprint) -> Decision:
     return Decision('backbone', BACKBONE, reason)
 
 
-def choose_lr(batch_size: int) -> Decision:
-    """Choose AdamW's peak learning rate, proportional to the square root of the batch size."""
-    return Decision(
-        'lr', round(LR * math.sqrt(batch_size / 4), 5), f'high, for a short training; {LR} for a batch of 4'
-    )
+def choose_lr(batch_size: int, pretrained: bool) -> Decision:
+    """Choose AdamW's peak learning rate, proportional to the square root of the batch size.
+
+    Args:
+        batch_size (int): Images of a step.
+        pretrained (bool): Whether the backbone has learned already.
+
+    Returns:
+        Decision: Half as much if it has.
+    """
+    lr = LR if pretrained else LR_OF_RANDOM_WEIGHTS
+    weights = 'pretrained' if pretrained else 'random'
+    return Decision('lr', round(lr * math.sqrt(batch_size / 4), 5), f'{lr} for a batch of 4 and {weights} weights')
 
 
 def choose_num_workers(image_seconds: float, step_seconds: float, batch_size: int, cores: int) -> Decision:

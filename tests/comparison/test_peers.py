@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 
 from mmthunder.comparison import PEERS, peer_config
 from mmthunder.comparison.candidates import write_config
+from mmthunder.comparison.peers import planned_config
 from mmthunder.tools.analysis_tools.baseline_graphs import SingleStageGraph
 
 WIDTH, HEIGHT = 160, 96
@@ -131,3 +132,15 @@ def test_own_pipeline(tmp_path, plan, name, transform):
     assert (stage is None) == (name == 'ssdlite_mobilenetv2')
     if stage:
         assert stage.begin == 90 and stage.pipeline == plan.train_pipeline
+
+
+@pytest.mark.parametrize('pretrained', [True, False])
+def test_planned(plan, tmp_path, pretrained):
+    """The planned detector starts from random weights too, with the learning rate that plans have for them."""
+    if pretrained:
+        plan.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='backbone.pth')
+    plan.dump(tmp_path / 'dumped.py')
+    cfg = written(tmp_path, planned_config(str(tmp_path / 'dumped.py'), plan, 200, 40))
+    assert cfg.model.backbone.get('init_cfg') is None
+    assert cfg.optim_wrapper.optimizer.lr == (0.008 if pretrained else 0.004)
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == 200

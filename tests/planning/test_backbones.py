@@ -28,6 +28,7 @@ def test_maps(name, stride, write, tmp_path):
     text = output.read_text()
     assert len(text.splitlines()) <= 80 and max(map(len, text.splitlines())) <= 200
     cfg = Config.fromfile(output)
+    assert cfg.lr == (0.004 if cfg.model.backbone.get('init_cfg') else 0.008)
     cfg.model.backbone.init_cfg = None
     backbone = revert_sync_batchnorm(MODELS.build(cfg.model.backbone))
     maps = backbone(torch.zeros(2, 3, 64, 96))
