@@ -249,12 +249,13 @@ def planned_config(path: str, plan: Config, iters: int, val_interval: int) -> di
     Returns:
         dict: What the config has beside the planned one.
     """
-    pretrained = plan.model.backbone.get('init_cfg')
-    lr = plan.optim_wrapper.optimizer.lr * (LR_OF_RANDOM_WEIGHTS / LR if pretrained else 1)
+    random_weights = {}
+    if plan.model.backbone.get('init_cfg'):
+        lr = plan.optim_wrapper.optimizer.lr * LR_OF_RANDOM_WEIGHTS / LR
+        random_weights = dict(model=dict(backbone=dict(init_cfg=None)), optim_wrapper=dict(optimizer=dict(lr=lr)))
     return dict(
         _base_=[path],
-        model=dict(backbone=dict(init_cfg=None) if pretrained else {}),
-        optim_wrapper=dict(optimizer=dict(lr=lr)),
+        **random_weights,
         train_cfg=dict(max_iters=iters, val_interval=val_interval),
         param_scheduler=scale_schedule(
             [scheduler.to_dict() for scheduler in plan.param_scheduler], plan.train_cfg.max_iters, iters

@@ -24,7 +24,8 @@ MATCHED = {16: 0.9, 8: 0.85}
 GAIN = 0.02  # by which a costlier input must raise it, if none reaches that share
 SAMPLE = 4000  # boxes that it is estimated on
 BACKBONE = 'snet49_distilled'
-LR, LR_OF_RANDOM_WEIGHTS = 4e-3, 8e-3  # of AdamW for 4 images; the backbone's weights
+LR = 4e-3  # of AdamW for 4 images, with a pretrained backbone
+LR_OF_RANDOM_WEIGHTS = 8e-3
 FEW_IMAGES = 300  # which a training sees so often that they should not look the same each time
 RESERVE = 0.04  # share of the time for what was not measured
 VAL_SHARE, MAX_VALIDATIONS = 0.1, 5
@@ -183,10 +184,10 @@ def choose_lr(batch_size: int, pretrained: bool) -> Decision:
 
     Args:
         batch_size (int): Images of a step.
-        pretrained (bool): Whether the backbone has learned already.
+        pretrained (bool): Whether the backbone starts from pretrained weights.
 
     Returns:
-        Decision: Half as much if it has.
+        Decision: Lower with a pretrained backbone.
     """
     lr = LR if pretrained else LR_OF_RANDOM_WEIGHTS
     weights = 'pretrained' if pretrained else 'random'
