@@ -5,6 +5,7 @@ import functools
 import gc
 import importlib
 import itertools
+import os
 import random
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +32,11 @@ from mmthunder.planning import planner
 from mmthunder.planning.timing import Timing
 
 REPO = Path(__file__).resolve().parents[1]
+
+# One thread, here and in the processes that tests start. The networks of the tests are too small to gain by more, and
+# where something else uses a core, threads wait for each other: tests took three times as long.
+torch.set_num_threads(1)
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 # Tests with random cases try a few, the same ones each time, and with --hypothesis-profile=thorough many new ones.
 settings.register_profile(
