@@ -34,9 +34,10 @@ from mmthunder.planning.timing import Timing
 REPO = Path(__file__).resolve().parents[1]
 
 # One thread, here and in the processes that tests start. The networks of the tests are too small to gain by more, and
-# where something else uses a core, threads wait for each other: tests took three times as long.
+# where something else uses a core, threads wait for each other: tests took three times as long. With more threads than
+# torch's launcher gives, convolutions may also take other kernels, which round differently.
 torch.set_num_threads(1)
-os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['OMP_NUM_THREADS'] = '1'
 
 # Tests with random cases try a few, the same ones each time, and with --hypothesis-profile=thorough many new ones.
 settings.register_profile(

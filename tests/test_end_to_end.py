@@ -31,8 +31,6 @@ def start_mim(repo: Path, command: str, package: str, *args) -> Iterator[subproc
     process = subprocess.Popen(
         [str(MIM), command, packages_distributions()[package][0], *map(str, args)],
         cwd=repo,
-        # As torch's launcher has it: with more threads, convolutions may take other kernels, which round differently.
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
