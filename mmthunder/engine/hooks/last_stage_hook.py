@@ -8,6 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from .left_out_images_hook import LeftOutImagesHook
+
 
 @HOOKS.register_module()
 class LastStageHook(Hook):
@@ -45,6 +47,9 @@ class LastStageHook(Hook):
         if self.pipeline is not None:
             loader = runner.train_dataloader
             loader.dataset.pipeline = Compose(self.pipeline)
+            for hook in runner.hooks:
+                if isinstance(hook, LeftOutImagesHook):  # replaces the loader, which acts at the start of an epoch too
+                    hook.before_train_epoch(runner)
             loader._iterator = None  # of persistent workers, which have the former pipeline
             iterator = runner.train_loop.dataloader_iterator
             iterator._iterator = iter(loader)
