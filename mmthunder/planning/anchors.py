@@ -1,6 +1,6 @@
 """Anchors that fit the boxes of a data set."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Tuple
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -52,18 +52,17 @@ def fit_anchors(boxes: np.ndarray, count: int, stride: int) -> np.ndarray:
     return anchors[np.argsort(anchors.prod(1), kind='stable')]
 
 
-def choose_anchors(boxes: np.ndarray, stride: int, counts: Sequence[int] = COUNTS) -> List[Tuple[int, int]]:
+def choose_anchors(boxes: np.ndarray, stride: int) -> List[Tuple[int, int]]:
     """Choose the fewest anchors that match nearly as many boxes at IoU 0.5 as the largest number does.
 
     Args:
         boxes (np.ndarray): (x1, y1, x2, y2) in pixels as the network sees them in training, (N, 4); N is at least 1.
         stride (int): Side of a cell in pixels.
-        counts (Sequence[int]): Numbers of anchors to try, ascending. Defaults to :data:`COUNTS`.
 
     Returns:
         list[tuple[int, int]]: Widths and heights in pixels.
     """
-    fits = [fit_anchors(boxes, count, stride) for count in counts]
+    fits = [fit_anchors(boxes, count, stride) for count in COUNTS]
     unmatched = [float((best_ious(boxes, anchors, stride) < 0.5).mean()) for anchors in fits]
     chosen = next(index for index, share in enumerate(unmatched) if share <= min(unmatched) + WORTH)
     return [(int(width), int(height)) for width, height in fits[chosen]]

@@ -87,8 +87,8 @@ model = dict(
         bbox_roi_extractor=dict(featmap_strides=[stride]),
         bbox_head=dict(num_classes={len(plan.classes)}{weight}),
     ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=nms_pre)),
-    test_cfg=dict(rpn=dict(nms_pre=nms_pre), rcnn=dict(max_per_img=max_per_img)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=nms_pre, max_per_img=proposals)),
+    test_cfg=dict(rpn=dict(nms_pre=nms_pre, max_per_img=proposals), rcnn=dict(max_per_img=max_per_img)),
 )""".split('\n')
 
 
@@ -108,6 +108,7 @@ def _loaders(plan: Plan) -> List[str]:
         'train_dataloader = dict(',
         '    batch_size=batch_size,',
         '    num_workers=num_workers,',
+        *([] if plan.value('num_workers') else ['    persistent_workers=False,']),
         '    dataset=dict(metainfo=metainfo, pipeline=train_pipeline, **train_files),',
         ')',
         'val_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=test_pipeline, **val_files))',

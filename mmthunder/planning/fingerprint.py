@@ -25,7 +25,6 @@ class Fingerprint:
         box_labels (np.ndarray): Class of each box, (N,).
         boxes (np.ndarray): (x1, y1, x2, y2) in pixels, (N, 4).
         boxes_per_image (np.ndarray): Including images without boxes, (M,).
-        crowded (float): Share of boxes that overlap another one by an IoU of more than 0.5.
         grey (float): Share of images without colour.
         orientation_free (bool): Whether the objects have no upright orientation.
         mirror_sensitive (tuple[str]): Classes whose mirror images may be of another class.
@@ -41,7 +40,6 @@ class Fingerprint:
     box_labels: np.ndarray
     boxes: np.ndarray
     boxes_per_image: np.ndarray
-    crowded: float = 0.0
     grey: float = 0.0
     orientation_free: bool = False
     mirror_sensitive: Tuple[str, ...] = ()
@@ -50,22 +48,6 @@ class Fingerprint:
     def relative_boxes(self) -> np.ndarray:
         """Boxes divided by the sides of their image, (N, 4)."""
         return self.boxes / np.tile(self.image_sizes[self.box_image], 2)
-
-
-def _share_crowded(images: Sequence[AnnotatedImage]) -> float:
-    """Return the share of boxes that overlap another one of their image by an IoU of more than 0.5."""
-    crowded = total = 0
-    for image in images:
-        boxes = image.boxes[~image.ignored]
-        top_left = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-        bottom_right = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-        inter = (bottom_right - top_left).clip(0).prod(-1)
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-        ious = inter / np.maximum(area[:, None] + area[None] - inter, 1e-9)
-        np.fill_diagonal(ious, 0)
-        crowded += int((ious > 0.5).any(1).sum())
-        total += len(boxes)
-    return crowded / max(total, 1)
 
 
 def take_fingerprint(
@@ -111,7 +93,6 @@ def take_fingerprint(
         box_labels=np.concatenate([np.zeros(0, int), *(image.labels[~image.ignored] for image in train)]),
         boxes=np.concatenate([np.zeros((0, 4), np.float32), *(image.boxes[~image.ignored] for image in train)]),
         boxes_per_image=per_image,
-        crowded=_share_crowded(train),
         grey=float(np.mean([fact.grey for fact in facts])) if facts else 0.0,
         orientation_free=is_orientation_free(asymmetries) if asymmetries else False,
         mirror_sensitive=mirror_sensitive_classes(classes),

@@ -27,7 +27,7 @@ def mirror_sensitive_classes(classes: Sequence[str]) -> Tuple[str, ...]:
     def mirror_sensitive(name: str) -> bool:
         words = re.findall('[a-z]+|[0-9]+', re.sub('([a-z])([A-Z])', r'\1 \2', name).lower())
         return any(re.fullmatch(MIRROR_SENSITIVE, word) for word in words) or bool(
-            re.fullmatch(r'\w|\d+', name.strip())
+            re.fullmatch(r'[A-Za-z]|\d+', name.strip())
         )
 
     return tuple(name for name in classes if mirror_sensitive(name))

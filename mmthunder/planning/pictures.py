@@ -6,9 +6,11 @@ from typing import Sequence
 import cv2
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from mmdet.visualization import DetLocalVisualizer
+from torchvision.utils import make_grid
 
 from .pipeline_boxes import PipelineSample
 from .plan import Plan
@@ -29,21 +31,17 @@ def draw_samples(sample: PipelineSample, classes: Sequence[str], path: Path) -> 
     colors = [
         tuple(int(255 * v) for v in matplotlib.colormaps['hsv'](i / len(classes))[:3]) for i in range(len(classes))
     ]
-    visualizer.dataset_meta = dict(classes=tuple(classes), palette=colors)
+    # Matplotlib takes what is between two dollars for mathematics.
+    names = tuple(name.replace('$', r'\$') for name in classes)
+    visualizer.dataset_meta = dict(classes=names, palette=colors)
     order = np.linspace(0, len(sample.images) - 1, min(COLUMNS * ROWS, len(sample.images))).round().astype(int)
     tiles = []
     for index in np.unique(order):
         visualizer.add_datasample(
             '', sample.images[index][..., ::-1], sample.samples[index], draw_pred=False, show=False
         )
-        tiles.append(visualizer.get_image()[..., ::-1])
-    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
-    rows = -(-len(tiles) // COLUMNS)
-    sheet = np.full((rows * (height + MARGIN) + MARGIN, COLUMNS * (width + MARGIN) + MARGIN, 3), 255, np.uint8)
-    for number, tile in enumerate(tiles):
-        row, column = divmod(number, COLUMNS)
-        y, x = MARGIN + row * (height + MARGIN), MARGIN + column * (width + MARGIN)
-        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+        tiles.append(torch.from_numpy(visualizer.get_image().copy()).permute(2, 0, 1))
+    sheet = make_grid(torch.stack(tiles), COLUMNS, MARGIN, pad_value=255).permute(1, 2, 0).numpy()[..., ::-1]
     cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 

@@ -19,7 +19,7 @@ class Plan:
         minutes (float): The time that training may take.
         output (Path): The config's file.
         seed (int): Of the training.
-        fingerprint (Fingerprint): The numbers of the data, once they are known.
+        fingerprint (Fingerprint): The numbers of the data.
         decisions (dict[str, Decision]): By name, in the order of the config.
         notes (list[str]): What was noticed about the data, one line each.
         given (dict): Decisions that the user made, by name.
@@ -40,7 +40,10 @@ class Plan:
         for decision in decisions:
             name = decision.name
             if name in self.given:
-                decision = Decision(name, self.given[name], f'as given; the rule says {decision.value!r:.60}')
+                given = self.given[name]
+                # Rules that take what is given repeat it.
+                reason = 'as given' if decision.value == given else f'as given; the rule says {decision.value!r:.60}'
+                decision = Decision(name, given, reason)
             self.decisions[name] = decision
 
     def value(self, name: str, default: Optional[Any] = None) -> Any:

@@ -26,6 +26,8 @@ from .prepare import prepare
 from .rules import BACKBONE, Decision, apply_rules, choose_iterations, choose_lr, choose_num_workers
 from .timing import time_training
 
+POSITIVE = ('nms_pre', 'proposals', 'max_per_img', 'batch_size', 'lr', 'max_iters', 'val_interval', 'warmup')
+MOST_UNMATCHED = 0.5  # share of the boxes; more are worth a note
 # Of decisions that need a measurement, for the config that is measured.
 DRAFT = dict(anchors=[(64, 64)], num_workers=1, max_iters=1000, val_interval=1000, warmup=100)
 
@@ -72,6 +74,12 @@ def plan_config(
     if backbone not in BACKBONES:
         raise PlanningError(f'backbone is {backbone!r}; expected one of {", ".join(BACKBONES)}')
     BACKBONES[backbone].check()
+    _check_given(given, backbone)
+    if data.resolve() in (output.with_suffix('').resolve(), *output.resolve().parents):
+        raise PlanningError(
+            f'{output}: lies in the data set, where the files of the plan would mix with its own; give an output '
+            f'outside of {data}'
+        )
     prepared = prepare(find_layout(data, data_format, parts), output.with_suffix(''), classes)
     plan = Plan(prepared.layout, prepared.classes, prepared.fingerprint, minutes, output, seed, prepared.notes, given)
     plan.decide(*apply_rules(plan.fingerprint, given.get('input_size'), given.get('stride')))
@@ -87,6 +95,20 @@ def plan_config(
     draw_anchors(sample.boxes, plan, plan.directory / 'anchors.png')
     atomic_write(output, config_text(plan, command).encode('utf-8'))
     return plan
+
+
+def _check_given(given: Mapping[str, Any], backbone: str) -> None:
+    """Check the values of decisions that would fail later, in the middle of mmdet."""
+    for name in POSITIVE:
+        value = given.get(name, 1)
+        if not isinstance(value, (int, float)) or value <= 0:
+            raise PlanningError(f'{name} is {value!r}; expected a positive number')
+    strides = BACKBONES[backbone].levels
+    if given.get('stride', 8) not in strides:
+        raise PlanningError(f'stride is {given["stride"]!r}; {backbone} has {" and ".join(map(str, sorted(strides)))}')
+    size = given.get('input_size', (32, 32))
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise PlanningError(f'input_size is {size!r}; expected (width, height) in pixels')
 
 
 @contextlib.contextmanager
@@ -109,8 +131,11 @@ def _fit_anchors(plan: Plan) -> PipelineSample:
     with _draft(plan) as cfg:
         sample = sample_pipeline(cfg)
     stride = plan.value('stride')
+    size = 'x'.join(map(str, plan.value('input_size')))
+    advice = 'cut the images into tiles, or try a larger input: --decide input_size="(WIDTH, HEIGHT)"'
+    if not len(sample.boxes):
+        raise PlanningError(f'{plan.layout.root}: no object has 2 px in the input of {size} px; {advice}')
     anchors = choose_anchors(sample.boxes, stride)
-    anchors = plan.given.get('anchors', anchors)
     unmatched = (best_ious(sample.boxes, np.array(anchors), stride) < 0.5).mean()
     low, middle, high = np.percentile(np.sqrt((sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1)), [5, 50, 95])
     reason = (
@@ -118,6 +143,8 @@ def _fit_anchors(plan: Plan) -> PipelineSample:
         f'pipeline; {unmatched:.1%} of them are matched by none at IoU 0.5'
     )
     plan.decide(Decision('anchors', anchors, reason))
+    if unmatched > MOST_UNMATCHED:
+        plan.notes.append(f'anchors match few objects, which are about {middle:.0f} px of {size}; {advice}')
     return sample
 
 

@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from mmthunder.datasets import AnnotationError
+from mmthunder.datasets.image_files import NO_SUCH_FILE
 
 from .annotated_images import AnnotatedImage, dataset_cfg, keep_classes, read_annotated_images, read_classes
 from .annotation_files import complete_part, write_coco, write_part
@@ -17,9 +18,11 @@ from .layouts import Layout, Part
 from .near_copies import group_near_copies
 from .planning_error import PlanningError
 from .quiet import quiet
-from .splitting import choose_val
+from .splitting import RATIO, choose_val
 
 MAX_DAMAGED = 0.5  # share of the images; more are a wrong directory rather than damage
+SEQUENCE_PARTS = 10  # of which some are the validation split
+NOTED_PAIRS = 5  # of near-copies
 
 
 @dataclass
@@ -73,7 +76,7 @@ def prepare(layout: Layout, directory: Path, classes: Optional[Sequence[str]] = 
     if layout.val:
         _note_near_copies(images, groups, train, val, notes)
     else:
-        train, val = _divide(layout, images, groups, train, len(classes))
+        train, val = _divide(layout, images, groups, train, len(classes), notes)
         notes.append(f'no validation split: {len(val)} of {len(good)} images are held out')
     if not train or not val:
         raise PlanningError(f'{layout.root}: no image is left to {"validate" if train else "train"} on')
@@ -127,7 +130,8 @@ def _read(
     chosen = [name for name in classes if wanted is None or name in wanted]
     empty = [name for name in chosen if not counts[classes.index(name)]]
     if len(empty) == len(chosen):
-        raise PlanningError(f'{path}: has no boxes to learn from; annotate the objects in the images')
+        why = f': {notes[-1]}' if notes else '; annotate the objects in the images'
+        raise PlanningError(f'{path}: has no boxes to learn from{why}')
     missing = [name for name in empty if wanted or val_counts[classes.index(name)]]
     if missing:
         raise PlanningError(
@@ -138,6 +142,9 @@ def _read(
         notes.append(f'classes without a box are left out: {", ".join(empty)}')
     kept = tuple(name for name in chosen if name not in empty)
     labels = [classes.index(name) for name in kept]
+    unseen = [name for name, label in zip(kept, labels) if not val_counts[label]]
+    if layout.val and unseen:
+        notes.append(f'no validation image has a box of {", ".join(map(repr, unseen))}, whose AP is not measured')
     return kept, {name: keep_classes(images, labels) for name, images in splits.items()}
 
 
@@ -152,20 +159,45 @@ def _without_damage(
     """Return the indices of images that can be used; the others are noted."""
     damaged = [(image.path, fact.damage) for image, fact in zip(images, facts) if fact.damage]
     if len(damaged) > MAX_DAMAGED * len(images):
+        hint = 'name the directory of the images with --train-images'
+        if NO_SUCH_FILE not in damaged[0][1]:
+            hint = 'restore the images that were annotated, or annotate these'
         raise PlanningError(
             f'{layout.train.annotations}: {len(damaged)} of {len(images)} images cannot be used, for example '
-            f'{damaged[0][0]}: {damaged[0][1]}; name the directory of the images with --train-images'
+            f'{damaged[0][0]}: {damaged[0][1]}; {hint}'
         )
     notes += [f'left out: {path}: {damage}' for path, damage in damaged]
+    resized = [
+        f'{image.path} has {fact.size[0]}x{fact.size[1]} px, but its annotations say {image.width}x{image.height}'
+        for image, fact in zip(images, facts)
+        if not fact.damage and fact.size != (image.width, image.height)
+    ]
+    if resized:
+        notes.append(
+            f'{len(resized)} images have another size than annotated, so check their boxes in samples.jpg: {resized[0]}'
+        )
     notes += [f'cut off, used in part: {image.path}' for image, fact in zip(images, facts) if fact.cut_off]
     return [index for index, fact in enumerate(facts) if not fact.damage]
 
 
 def _divide(
-    layout: Layout, images: Sequence[AnnotatedImage], groups: Dict[int, int], candidates: Sequence[int], classes: int
+    layout: Layout,
+    images: Sequence[AnnotatedImage],
+    groups: Dict[int, int],
+    candidates: Sequence[int],
+    classes: int,
+    notes: List[str],
 ) -> Tuple[List[int], List[int]]:
     """Divide the images into a training and a validation split."""
-    chosen = choose_val([images[i] for i in candidates], np.array([groups[i] for i in candidates]), classes)
+    images = [images[i] for i in candidates]
+    chosen = choose_val(images, np.array([groups[i] for i in candidates]), classes)
+    if len(chosen) < RATIO / 2 * len(images):
+        # As of a camera that stands still: parts of the sequence, which is the order of the names.
+        order = np.argsort(np.argsort([image.path for image in images]))
+        parts = choose_val(images, order * SEQUENCE_PARTS // len(images), classes)
+        if len(parts) > len(chosen):
+            chosen = parts
+            notes.append('most images are near-copies of others, so that training and validation images are alike too')
     if not chosen:
         raise PlanningError(
             f'{layout.train.annotations}: too few different images for a validation split; add images, or name one '
@@ -181,12 +213,11 @@ def _note_near_copies(
     train: Sequence[int],
     val: Sequence[int],
     notes: List[str],
-    limit: int = 5,
 ) -> None:
     """Note images that are in both splits."""
     twins = {groups[index]: index for index in train}
     pairs = [(twins[groups[index]], index) for index in val if groups[index] in twins]
-    for first, second in pairs[:limit]:
+    for first, second in pairs[:NOTED_PAIRS]:
         notes.append(f'near-copies in train and val: {images[first].path} and {images[second].path}')
-    if len(pairs) > limit:
-        notes.append(f'near-copies in train and val: {len(pairs) - limit} more images of val')
+    if len(pairs) > NOTED_PAIRS:
+        notes.append(f'near-copies in train and val: {len(pairs) - NOTED_PAIRS} more images of val')

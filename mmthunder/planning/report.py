@@ -2,6 +2,7 @@
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .plan import Plan
@@ -27,7 +28,7 @@ def data_table(plan: Plan) -> Table:
         chosen = fingerprint.box_labels == label if label < len(fingerprint.classes) else np.ones(len(boxes), bool)
         counts = fingerprint.val_class_counts
         table.add_row(
-            name,
+            escape(name),
             str(chosen.sum()),
             str(len(np.unique(fingerprint.box_image[chosen]))),
             str(counts[label] if label < len(counts) else sum(counts)),
@@ -48,7 +49,7 @@ def decision_table(plan: Plan) -> Table:
         value = decision.value
         if isinstance(value, dict):
             value = ', '.join(f'{key}={each}' for key, each in value.items())
-        table.add_row(decision.name, str(value), decision.reason)
+        table.add_row(decision.name, escape(str(value)), escape(decision.reason))
     return table
 
 

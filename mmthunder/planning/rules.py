@@ -151,10 +151,17 @@ def choose_nms_pre(fingerprint: Fingerprint) -> Decision:
     return Decision('nms_pre', 1000 if most <= 50 else 2000, f'99 % of the images have at most {most} boxes')
 
 
+def choose_proposals(fingerprint: Fingerprint) -> Decision:
+    """Choose the number of proposals of an image: several for each object."""
+    most = int(np.percentile(fingerprint.boxes_per_image, 99))
+    return Decision('proposals', 500 if most <= 150 else 1000, f'99 % of the images have at most {most} boxes')
+
+
 def choose_max_per_img(fingerprint: Fingerprint) -> Decision:
-    """Choose the largest number of detections of an image."""
+    """Choose the largest number of detections of an image, of which mmdet's AP counts 1000."""
     most = int(fingerprint.boxes_per_image.max())
-    return Decision('max_per_img', 100 if most <= 50 else 300, f'an image has at most {most} boxes')
+    value = 100 if most <= 50 else 300 if most <= 150 else 1000
+    return Decision('max_per_img', value, f'an image has at most {most} boxes')
 
 
 def choose_class_weight(fingerprint: Fingerprint) -> Decision:
@@ -257,6 +264,7 @@ def choose_iterations(
 
 RULES = (
     choose_nms_pre,
+    choose_proposals,
     choose_max_per_img,
     choose_class_weight,
     choose_flips,

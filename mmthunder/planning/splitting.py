@@ -7,20 +7,20 @@ import numpy as np
 from .annotated_images import AnnotatedImage
 
 DRAWS = 200
+RATIO = 0.2  # share of the images, and of each class's boxes, to validate on
 
 
-def choose_val(images: Sequence[AnnotatedImage], groups: np.ndarray, num_classes: int, ratio: float = 0.2) -> List[int]:
+def choose_val(images: Sequence[AnnotatedImage], groups: np.ndarray, num_classes: int) -> List[int]:
     """Choose the images to validate on.
 
     Of some random draws that one is taken in which the share of images and each class's share of boxes are nearest to
-    the ratio. Groups of near-copies stay on one side, and a group that has all boxes of a class stays in training.
-    The order of the images does not matter.
+    :data:`RATIO`. Groups of near-copies stay on one side, and each class has boxes in training. The order of the images
+    does not matter.
 
     Args:
         images (Sequence[AnnotatedImage]): The images.
         groups (np.ndarray): What :func:`group_near_copies` returns for them, (N,).
         num_classes (int): Number of classes.
-        ratio (float): Share of the images. Defaults to 0.2.
 
     Returns:
         list[int]: Indices of the chosen images, ascending; none if each group is needed in training.
@@ -41,11 +41,14 @@ def choose_val(images: Sequence[AnnotatedImage], groups: np.ndarray, num_classes
     for _ in range(DRAWS if len(drawable) else 0):
         order = rng.permutation(drawable)
         sizes = counts[order, -1].cumsum()
-        draw = order[: max(np.searchsorted(sizes, ratio * len(images) + 0.5), 1)]
-        taken = counts[draw].sum(0)
-        if (taken[total > 0] == total[total > 0]).any():  # a class would have nothing left to learn from
-            continue
-        error = np.abs(taken[total > 0] / total[total > 0] - ratio).mean()
+        draw = order[: max(np.searchsorted(sizes, RATIO * len(images) + 0.5), 1)]
+        while True:
+            taken = counts[draw].sum(0)
+            used_up = np.flatnonzero((taken == total) & (total > 0))
+            if not len(used_up):
+                break
+            draw = np.delete(draw, counts[draw, used_up[0]].argmax())  # to have the class in training
+        error = np.abs(taken[total > 0] / total[total > 0] - RATIO).mean()
         if error < best_error:
             best, best_error = draw, error
     return sorted(by_name[np.isin(group, best)].tolist())

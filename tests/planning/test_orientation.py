@@ -15,7 +15,9 @@ def test_one_sided(name):
     assert mirror_sensitive_classes(('cat', name)) == (name,)
 
 
-@pytest.mark.parametrize('name', ['bright', 'cleft', 'copyright', 'RBC', 'texture', 'class_2', 'wordless', 'bottle'])
+@pytest.mark.parametrize(
+    'name', ['bright', 'cleft', 'copyright', 'RBC', 'texture', 'class_2', 'wordless', 'bottle', '猫']
+)
 def test_not_one_sided(name):
     assert mirror_sensitive_classes((name,)) == ()
 

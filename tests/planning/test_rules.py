@@ -114,6 +114,9 @@ def test_crowds():
     assert rules.choose_nms_pre(fingerprint(per_image=3)).value < rules.choose_nms_pre(fingerprint(per_image=80)).value
     assert rules.choose_max_per_img(fingerprint(per_image=3)).value == 100
     assert rules.choose_max_per_img(fingerprint(per_image=80)).value == 300
+    assert rules.choose_max_per_img(fingerprint(per_image=700)).value == 1000
+    assert rules.choose_proposals(fingerprint(per_image=80)).value == 500
+    assert rules.choose_proposals(fingerprint(per_image=700)).value == 1000
 
 
 def test_class_weight():

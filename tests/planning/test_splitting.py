@@ -63,6 +63,15 @@ def test_many_classes_of_one_image():
     assert len(chosen) == 12 and max(chosen) < 30
 
 
+def test_many_rare_classes():
+    """Nearly every random draw would take all images of some class."""
+    rare = [image(f'b{i:03d}.jpg', [i // 2 + 1]) for i in range(100)]
+    images = [image(f'a{i:02d}.jpg', [0]) for i in range(50)] + rare
+    chosen = choose_val(images, np.arange(150), 51)
+    left = np.setdiff1d(np.arange(150), chosen)
+    assert 20 <= len(chosen) <= 30 and {images[i].labels[0] for i in left} == set(range(51))
+
+
 def test_two_images():
     assert len(choose_val([image('a', [0]), image('b', [0])], np.arange(2), 1)) == 1
 
