@@ -8,7 +8,8 @@
 #include "preprocessing.hpp"
 #include "two_stage.hpp"
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RPN, base_anchors, stride, means, stds, nms_pre, max_per_img, iou_threshold, min_bbox_size)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RPN, base_anchors, stride, means, stds, nms_pre, max_per_img, iou_threshold,
+                                   min_bbox_size)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PSRoIAlign, output_size, spatial_scale, min_size, sampling_ratio, pool_mode, aligned)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Head, means, stds)
 

@@ -1,7 +1,7 @@
 // Detects objects with the networks of tools/deployment/export_ncnn.py on one thread:
 //     thundernet DETECTOR_JSON OUTPUT_DIR IMAGE...
-// writes OUTPUT_DIR/detections.json in COCO's result format and OUTPUT_DIR/pictures, which show scores of at least 0.3 and
-// whose names begin with the images' ids 0, 1, 2..., and prints the median time of each step.
+// writes OUTPUT_DIR/detections.json in COCO's result format and OUTPUT_DIR/pictures, which show scores of at least 0.3
+// and whose names begin with the images' ids 0, 1, 2..., and prints the median time of each step.
 #include <iostream>
 
 #include "detector.hpp"

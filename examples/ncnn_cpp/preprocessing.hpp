@@ -52,14 +52,16 @@ struct Preprocessing {
                 resized = fitted(size, scaled(size, factor, factor));
                 factors *= factor;
             } else {
-                if (step.at("pad_to_square").get<bool>()) padded.width = padded.height = std::max(size.width, size.height);
+                const int longer = std::max(size.width, size.height);
+                if (step.at("pad_to_square").get<bool>()) padded = {longer, longer};
                 if (!step.at("size_divisor").is_null()) padded = multiple(padded, step["size_divisor"]);
                 else if (!step.at("size").is_null()) padded = pair(step["size"]);
             }
             if (type < 2) cv::resize(image, image, resized, 0, 0, look_up(step, "interpolation",
                 {{"nearest", cv::INTER_NEAREST}, {"bilinear", cv::INTER_LINEAR}, {"bicubic", cv::INTER_CUBIC},
                  {"area", cv::INTER_AREA}, {"lanczos", cv::INTER_LANCZOS4}}));
-            if (type > 0) pad(image, padded, step.at("pad_val"), type == 1 ? cv::BORDER_CONSTANT : look_up(step, "padding_mode",
+            if (type == 0) continue;
+            pad(image, padded, step.at("pad_val"), type == 1 ? cv::BORDER_CONSTANT : look_up(step, "padding_mode",
                 {{"constant", cv::BORDER_CONSTANT}, {"edge", cv::BORDER_REPLICATE},
                  {"reflect", cv::BORDER_REFLECT_101}, {"symmetric", cv::BORDER_REFLECT}}));
         }

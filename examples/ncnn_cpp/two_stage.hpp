@@ -24,7 +24,8 @@ inline Box decode(const Box& box, const Box& deltas, const Box& means, const Box
     for (int axis = 0; axis < 2; axis++) {
         float size = box[axis + 2] - box[axis];
         const float center = (box[axis + 2] + box[axis]) / 2 + size * (deltas[axis] * stds[axis] + means[axis]);
-        size *= std::exp(std::clamp(deltas[axis + 2] * stds[axis + 2] + means[axis + 2], -max_log_ratio, max_log_ratio));
+        const float log_ratio = deltas[axis + 2] * stds[axis + 2] + means[axis + 2];
+        size *= std::exp(std::clamp(log_ratio, -max_log_ratio, max_log_ratio));
         result[axis] = std::clamp(center - size / 2, 0.0f, limits[axis]);
         result[axis + 2] = std::clamp(center + size / 2, 0.0f, limits[axis]);
     }
@@ -43,8 +44,8 @@ inline std::vector<Detection> nms(std::vector<Detection> candidates, float iou_t
     std::vector<Detection> kept;
     for (const Detection& d : candidates) {
         if (kept.size() == max_boxes) break;
-        if (std::none_of(kept.begin(), kept.end(), [&](auto& k) { return k.label == d.label && overlap(k.box, d.box); }))
-            kept.push_back(d);
+        const auto covers = [&](const Detection& k) { return k.label == d.label && overlap(k.box, d.box); };
+        if (std::none_of(kept.begin(), kept.end(), covers)) kept.push_back(d);
     }
     return kept;
 }
@@ -88,7 +89,8 @@ struct PSRoIAlign {
         if (y < -1 || y > map.h || x < -1 || x > map.w) return 0;
         y = std::clamp(y, 0.0f, map.h - 1.0f), x = std::clamp(x, 0.0f, map.w - 1.0f);
         const int left = int(x), right = std::min(left + 1, map.w - 1);
-        const float *top = map.row(int(y)), *bottom = map.row(std::min(int(y) + 1, map.h - 1)), v = y - int(y), u = x - left;
+        const float *top = map.row(int(y)), *bottom = map.row(std::min(int(y) + 1, map.h - 1));
+        const float v = y - int(y), u = x - left;
         return (1 - v) * ((1 - u) * top[left] + u * top[right]) + v * ((1 - u) * bottom[left] + u * bottom[right]);
     }
 
@@ -128,13 +130,16 @@ struct Head {
                                  const ncnn::Mat& deltas, const float limits[2], float score_thr) const {
         std::vector<Detection> found;
         for (int r = 0; r < logits.h; r++) {
-            const float *logit = logits.row(r), *delta = deltas.row(r), highest = *std::max_element(logit, logit + logits.w);
+            const float *logit = logits.row(r), *delta = deltas.row(r);
+            const float highest = *std::max_element(logit, logit + logits.w);
             float sum = 0;
             for (int c = 0; c < logits.w; c++) sum += std::exp(logit[c] - highest);
             for (int c = 0; c < logits.w - 1; c++) {
                 const float score = std::exp(logit[c] - highest) / sum, *d = delta + (deltas.w > 4 ? 4 * c : 0);
-                if (score > score_thr)
-                    found.push_back({decode(proposals[r].box, {d[0], d[1], d[2], d[3]}, means, stds, limits), score, c});
+                if (score > score_thr) {
+                    const Box box = decode(proposals[r].box, {d[0], d[1], d[2], d[3]}, means, stds, limits);
+                    found.push_back({box, score, c});
+                }
             }
         }
         return found;

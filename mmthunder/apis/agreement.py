@@ -4,18 +4,11 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Tuple
 
 import numpy as np
+from mmdet.evaluation.functional import bbox_overlaps
 
 from mmthunder.runtime import Detections
 
 from .outcomes import IOU_TOLERANCE, SCORE_TOLERANCE, Outcomes
-
-
-def _box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Compute the IoU of boxes (N, 4) and (M, 4), (N, M)."""
-    sides = np.minimum(first[:, None, 2:], second[:, 2:]) - np.maximum(first[:, None, :2], second[:, :2])
-    intersection = sides.clip(0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (first, second)]
-    return intersection / np.maximum(areas[0][:, None] + areas[1] - intersection, 1e-12)
 
 
 @dataclass
@@ -105,13 +98,13 @@ class Agreement:
         """
         possible = Detections(outcomes.boxes, outcomes.scores, outcomes.labels)
         overlap = np.where(
-            second.labels[:, None] == second.labels, _box_iou(second.boxes, second.boxes), 0
+            second.labels[:, None] == second.labels, bbox_overlaps(second.boxes, second.boxes), 0
         ) - 2 * np.eye(len(second.boxes))
         kept = self._find_partners(second, possible)[0].any(1)
         kept &= (overlap <= outcomes.iou_threshold + IOU_TOLERANCE).all(1)
 
         covers = (first.labels[:, None] == second.labels) & (
-            _box_iou(first.boxes, second.boxes) > outcomes.iou_threshold - IOU_TOLERANCE
+            bbox_overlaps(first.boxes, second.boxes) > outcomes.iou_threshold - IOU_TOLERANCE
         )
         covers &= second.scores >= (first.scores * (1 - SCORE_TOLERANCE))[:, None] - self.score_tolerance
         may_miss = np.where(covers.any(1)[:, None], ~outcomes.certain, ~outcomes.certain & ~outcomes.suppressible)

@@ -20,7 +20,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.config import Config, ConfigDict
 from PIL import Image
 
-from mmthunder.datasets.transforms import LoadTruncatedImageFromFile
+from mmthunder.datasets import LoadTruncatedImageFromFile, base_dataset_cfgs
 from mmthunder.runtime import preprocessing
 
 # Steps that leave the image as it is.
@@ -44,11 +44,8 @@ def find_datasets(cfg: Config, *splits: str) -> List[ConfigDict]:
     """
     found = []
     for split in splits:
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        while dataset and ('dataset' in dataset or 'datasets' in dataset):
-            dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
-        if dataset:
-            found.append(dataset)
+        loader = cfg.get(f'{split}_dataloader') or {}
+        found += [dataset for _, dataset in base_dataset_cfgs(loader.get('dataset'))][:1]
     return found
 
 

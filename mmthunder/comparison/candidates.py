@@ -69,14 +69,17 @@ def read_plan(path: Path) -> Config:
     return plan
 
 
-def training_images(plan: Config) -> int:
-    """Count the training images of a plan."""
+def count_images(plan: Config, split: str) -> int:
+    """Count the images of a split of a plan, ``'train'`` or ``'val'``; ComparisonError if its files are gone."""
     from mmdet.registry import DATASETS
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmdet')
-    with quiet():
-        return len(DATASETS.build(dict(plan.train_dataloader.dataset.to_dict(), pipeline=[])))
+    try:
+        with quiet():
+            return len(DATASETS.build(dict(plan[f'{split}_dataloader'].dataset.to_dict(), pipeline=[])))
+    except FileNotFoundError as error:
+        raise ComparisonError(f'{plan.filename}: {error}; put it back or plan anew with tools/make_config.py') from None
 
 
 def write_config(path: Path, header: str, delta: Dict[str, Any]) -> None:
@@ -114,7 +117,7 @@ def write_candidates(
         ComparisonError: If the config is none of a plan, the time is too short, or a training fails.
     """
     plan = read_plan(path)
-    images, configs = training_images(plan), []
+    images, val_images, configs = count_images(plan, 'train'), count_images(plan, 'val'), []
 
     def write(name: str, config: Path, iters: int, val_interval: int, lr_scale: float = 1) -> int:
         header = f'{name} for {settings.minutes:g} minutes: written by tools/compare_detectors.py {path}'
@@ -130,7 +133,7 @@ def write_candidates(
     for name in detectors:
         draft = directory / 'drafts' / f'{name}.py'
         batch = write(name, draft, DRAFT_ITERS, DRAFT_ITERS)
-        what = dict(batch_size=batch, input_size=list(plan.input_size))
+        what = dict(batch_size=batch, input_size=list(plan.input_size), val_images=val_images)
         if name != PLANNED:
             what['pipeline'] = settings.pipeline
         if max_iters:

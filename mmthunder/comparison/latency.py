@@ -15,20 +15,19 @@ from mmthunder.tools.analysis_tools.exported import count_macs, exported_calls, 
 BACKENDS = ('openvino', 'onnxruntime')
 
 
-def measure(detectors: Dict[str, Dict[str, Path]], rounds: int = 30, threads: int = 1) -> pd.DataFrame:
-    """Count and time trained detectors at their input size.
+def measure(detectors: Dict[str, Dict[str, Path]], rounds: int = 30) -> pd.DataFrame:
+    """Count and time trained detectors at their input size, on one thread.
 
     Args:
         detectors (dict[str, dict[str, Path]]): ``config`` and ``checkpoint`` by detector, and ``size``, a pair of
             width and height in pixels.
         rounds (int): Rounds, of which each calls each detector once in each backend. Defaults to 30.
-        threads (int): Threads of a call. Defaults to 1.
 
     Returns:
         pd.DataFrame: ``mparams``, ``mmacs`` and the medians ``openvino_ms`` and ``onnxruntime_ms`` by detector; the
         latter are missing for detectors that cannot be exported.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     calls, rows = {}, {}
     for name, files in detectors.items():
         with quiet():
@@ -39,7 +38,7 @@ def measure(detectors: Dict[str, Dict[str, Path]], rounds: int = 30, threads: in
             try:
                 graph = to_graph(detector)
                 rows[name]['mmacs'] = count_macs(graph, images) / 1e6
-                for backend, call in exported_calls(graph, images, BACKENDS, threads).items():
+                for backend, call in exported_calls(graph, images, BACKENDS, 1).items():
                     calls[f'{backend}_ms', name] = call
             except NotImplementedError as error:
                 rows[name]['note'] = str(error)

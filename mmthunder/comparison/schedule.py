@@ -2,7 +2,7 @@
 
 from typing import List, Optional, Sequence
 
-WARM_UPS = ('ConstantLR', 'LinearLR', 'QuadraticWarmupLR', 'PolyLR', 'ExponentialLR')
+WARM_UPS = ('ConstantLR', 'LinearLR', 'QuadraticWarmupLR')
 
 
 def is_warm_up(scheduler: dict) -> bool:

@@ -1,5 +1,6 @@
 """Times training steps of a config in a process of its own, and keeps the numbers in a file."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -8,11 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict
 
+from mmengine.config import Config
+
+from mmthunder.planning.quiet import quiet
 from mmthunder.planning.timing import Timing
 from mmthunder.utils.atomic_write import atomic_write
 
 from .comparison_error import ComparisonError
 
+# What times depend on in a config; not the seed.
+TIMED_KEYS = ('model', 'train_dataloader', 'val_dataloader', 'optim_wrapper')
 # The result is the last line, since libraries print as well.
 SCRIPT = """
 import json, sys
@@ -78,6 +84,14 @@ def thread_environment(threads: int) -> Dict[str, str]:
     return dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
 
 
+def config_digest(config: Path) -> str:
+    """Return a hash of what the timing of a config depends on."""
+    with quiet():
+        cfg = Config.fromfile(config, import_custom_modules=False).to_dict()
+    text = json.dumps({key: cfg.get(key) for key in TIMED_KEYS}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def cached_timing(
     path: Path, name: str, settings: Dict[str, Any], config: Path, threads: int, seconds: float = 20
 ) -> Timing:
@@ -86,7 +100,8 @@ def cached_timing(
     Args:
         path (Path): The JSON file; a new measurement is added to it.
         name (str): The detector.
-        settings (dict): What the timing depends on; if the file has others, the detector is timed anew.
+        settings (dict): What the timing depends on beside the config; if the file has others, the detector is timed
+            anew. Those that an older file lacks count as equal.
         config (Path): Its config.
         threads (int): Threads of the training process.
         seconds (float): Time for the steps. Defaults to 20.
@@ -98,9 +113,9 @@ def cached_timing(
         ComparisonError: If the file has something else, or the training fails.
     """
     timings = read_timings(path)
-    settings = dict(settings, threads=threads)
-    entry = timings.get(name, {})
-    if any(entry.get(key) != value for key, value in settings.items()):
+    settings = dict(settings, threads=threads, config=config_digest(config))
+    entry = timings.get(name)
+    if entry is None or any(entry.get(key, value) != value for key, value in settings.items()):
         entry = dict(asdict(time_config(config, threads, seconds)), **settings)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, json.dumps({**read_timings(path), name: entry}, indent=1).encode('utf-8'))

@@ -10,12 +10,11 @@ import psutil
 SPOILED = 'timings are too long then, and those of several threads say nothing: stop them first'
 
 
-def busy_processes(seconds: float = 1.0, least: float = 0.1) -> Dict[str, float]:
-    """Find the other processes that use the processor.
+def busy_processes(seconds: float = 1.0) -> Dict[str, float]:
+    """Find the other processes that use more than a tenth of a core.
 
     Args:
         seconds (float): How long to look. Defaults to 1.
-        least (float): Processes that use less of a core than this are left out. Defaults to 0.1.
 
     Returns:
         dict[str, float]: Cores that each uses, by name and process id, the busiest first.
@@ -29,7 +28,7 @@ def busy_processes(seconds: float = 1.0, least: float = 0.1) -> Dict[str, float]
     for process in processes:
         with suppress(psutil.Error):
             busy.append((process.cpu_percent() / 100, f'{process.name()} (pid {process.pid})'))
-    return {name: used for used, name in sorted(busy, reverse=True) if used > least}
+    return {name: used for used, name in sorted(busy, reverse=True) if used > 0.1}
 
 
 def describe_other_load(consequence: str = SPOILED) -> str:

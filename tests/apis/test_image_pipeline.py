@@ -175,7 +175,8 @@ def test_cut_off(files, tmp_path, backend):
         path.write_bytes(content[: len(content) * 2 // 3])
         image = pipeline.describe().loader.read(path)
         if name == 'color.png':
-            assert backend == 'cv2' or image is None
+            # OpenCV 4 reads a part.
+            assert image is None or (backend == 'cv2' and cv2.__version__ < '5')
         else:
             np.testing.assert_array_equal(image, pipeline.read(path))
             assert image[:8].std() > 10

@@ -59,12 +59,20 @@ def test_timing_is_kept(tmp_path, monkeypatch):
         return Timing(1.0, len(measured), 3.0)
 
     monkeypatch.setattr('mmthunder.comparison.timed.time_config', time_config)
-    arguments = dict(config=tmp_path / 'a.py', threads=1)
-    assert cached_timing(path, 'a', dict(batch_size=4), **arguments).step == 1
-    assert cached_timing(path, 'a', dict(batch_size=4), **arguments).step == 1
-    assert cached_timing(path, 'a', dict(batch_size=8), **arguments).step == 2
-    assert cached_timing(path, 'b', dict(batch_size=8), **arguments).step == 3
-    assert set(json.loads(path.read_text())) == {'a', 'b'}
+
+    def step(name: str, batch_size: int, depth: int = 1, seed: int = 0) -> int:
+        (tmp_path / 'a.py').write_text(f'model = dict(depth={depth})\nrandomness = dict(seed={seed})')
+        return cached_timing(path, name, dict(batch_size=batch_size), tmp_path / 'a.py', threads=1).step
+
+    assert step('a', 4) == step('a', 4) == step('a', 4, seed=1) == 1
+    assert step('a', 8) == 2
+    assert step('b', 8) == 3
+    assert step('b', 8, depth=2) == 4, 'planned anew at the same path'
+    timings = json.loads(path.read_text())
+    assert set(timings) == {'a', 'b'}
+    del timings['b']['config']  # as in files of older versions
+    path.write_text(json.dumps(timings))
+    assert step('b', 8) == step('b', 8, depth=2) == 4
 
 
 def test_too_short():

@@ -102,6 +102,16 @@ def test_limit(tiny_cfg, compare_truth):
     assert [row[:2] for row in rows] == [['1.000', '1.000']] * 2
 
 
+def test_categories_in_another_order(tiny_cfg, compare_truth, tmp_path):
+    """They are matched by name, as in tests, also in configs with mmdet's metric."""
+    content = json.loads(Path(tiny_cfg.test_evaluator.ann_file).read_text())
+    content['categories'].reverse()
+    (tmp_path / 'val.json').write_text(json.dumps(content))
+    tiny_cfg.test_evaluator.update(type='CocoMetric', ann_file=str(tmp_path / 'val.json'))
+    _, *rows = compare_truth(tiny_cfg)
+    assert [row[:2] for row in rows] == [['1.000', '1.000']] * 2
+
+
 def test_voc(tiny_cfg, compare_truth, repo, tmp_path):
     voc = Config.fromfile(repo / 'configs/thundernet/thundernet_snet49_4xb16-62k5_voc0712.py')
     tiny_cfg.model.roi_head.bbox_head.num_classes = 20
@@ -139,17 +149,18 @@ def test_errors(tool, config, tmp_path, capsys):
     for args, message in (
         (['export_onnx', config, '--output', 'a.onnx', '--batch', 'x'], "--batch x must be a number from 1 or 'dyn"),
         (['export_onnx', config, '--output', 'a.onnx', '--batch', '0'], '--batch 0 must be a number from 1'),
-        (['export_onnx', config, '--output', 'a.onnx', '--count', '0'], '--count 0 must be at least 1'),
-        (['export_onnx', config, '--output', 'a.onnx', '--shape', '64', '0'], '--shape 64 0 must be at least 1 1'),
-        (['export_ncnn', config, '--output', 'a', '--count', '-1'], '--count -1 must be at least 1'),
-        (['export_ncnn', config, '--output', 'a', '--shape', '0', '64'], '--shape 0 64 must be at least 1 1'),
+        (['export_onnx', config, '--output', 'a.onnx', '--count', '0'], '--count: 0: must be at least 1'),
+        (['export_onnx', config, '--output', 'a.onnx', '--shape', '64', '0'], '--shape: 0: must be at least 1'),
+        (['export_ncnn', config, '--output', 'a', '--count', '-1'], '--count: -1: must be at least 1'),
+        (['export_ncnn', config, '--output', 'a', '--shape', '0', '64'], '--shape: 0: must be at least 1'),
         (
             ['export_onnx', config, '--output', 'a', '--category-ids', '1', '--annotations', 'a.json'],
             'not allowed with',
         ),
-        (['compare_backends', config, 'a.pth', '--limit', '0'], '--limit 0 must be at least 1'),
+        (['compare_backends', config, 'a.pth', '--limit', '0'], '--limit: 0: must be at least 1'),
+        (['compare_backends', config, 'a.pth', '--threads', '0'], '--threads: 0: must be at least 1'),
         (['quantize', config, 'a.onnx', '--output', 'a.txt'], 'must end with .onnx'),
-        (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count 0 must be at least 1'),
+        (['quantize', config, 'a.onnx', '--output', 'a.xml', '--count', '0'], '--count: 0: must be at least 1'),
     ):
         with pytest.raises(SystemExit):
             tool(*args)

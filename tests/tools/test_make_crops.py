@@ -104,8 +104,8 @@ def test_does_not_overwrite(make_crops, repo, shapes, crops, tmp_path, capsys):
     [
         (['--margin', '0'], '--margin 0.0: must be above 0'),
         (['--min-side', '-1'], '--min-side -1.0: must be at least 0'),
-        (['--background', '-1'], '--background -1: must be at least 0'),
-        (['--seed', '-1'], '--seed -1: must be at least 0'),
+        (['--background', '-1'], '--background: -1: must be at least 0'),
+        (['--seed', '-1'], '--seed: -1: must be at least 0'),
         (['--cfg-options', 'val_dataloader=None'], 'give a config with train_dataloader and val_dataloader'),
     ],
 )

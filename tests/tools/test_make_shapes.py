@@ -107,17 +107,17 @@ def test_does_not_overwrite(make_shapes, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('option', 'value', 'message'),
     [
-        ('--max-objects', '0', 'must be at least 1'),
-        ('--size', '31', 'must be at least 32'),
-        ('--train', '-1', 'must be at least 0'),
-        ('--seed', '-1', 'must be at least 0'),
-        ('--empty-ratio', '1.5', 'must be from 0 to 1'),
+        ('--max-objects', '0', '--max-objects: 0: must be at least 1'),
+        ('--size', '31', '--size: 31: must be at least 32'),
+        ('--train', '-1', '--train: -1: must be at least 0'),
+        ('--seed', '-1', '--seed: -1: must be at least 0'),
+        ('--empty-ratio', '1.5', '--empty-ratio 1.5: must be from 0 to 1'),
     ],
 )
 def test_invalid_arguments(make_shapes, tmp_path, capsys, option, value, message):
     with pytest.raises(SystemExit):
         write(make_shapes, tmp_path / 'shapes', option, value)
-    assert f'{option} {value}: {message}' in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -35,3 +35,14 @@ def test_checkpoint_without_backbone(publish, content, capsys, tmp_path):
     error = capsys.readouterr().err
     assert 'iter_1.pth' in error and "'backbone.'" in error
     assert not (tmp_path / 'weights').exists()
+
+
+@pytest.mark.parametrize('content', [None, 'no weights'])
+def test_no_checkpoint(load_tool, tmp_path, capsys, content):
+    """One line that names the file once."""
+    path = tmp_path / 'iter_1.pth'
+    if content:
+        path.write_text(content)
+    with pytest.raises(SystemExit):
+        load_tool('model_converters/publish_backbone.py').main([str(path), str(tmp_path / 'net')])
+    assert capsys.readouterr().err.splitlines()[-1].count('iter_1.pth') == 1

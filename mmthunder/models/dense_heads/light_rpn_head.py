@@ -25,10 +25,10 @@ class LightRPNHead(RPNHead):
         depthwise (bool): Whether the trunk is a depthwise and a 1x1 convolution; otherwise it is one
             full convolution, as in Light-Head R-CNN. Defaults to True.
         norm_cfg (dict): Config of the trunk's normalisation layers. Defaults to ``dict(type='BN')``.
-        kwargs: Other arguments of :class:`mmdet.models.RPNHead`.
+        kwargs: Other arguments of :class:`mmdet.models.RPNHead` but ``num_convs``.
 
     Raises:
-        ValueError: If the anchor generator has more than one level, or ``kernel_size`` is even.
+        ValueError: If the anchor generator has more than one level, ``kernel_size`` is even, or ``num_convs`` is given.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class LightRPNHead(RPNHead):
     ) -> None:
         if kernel_size % 2 == 0:
             raise ValueError(f'LightRPNHead: kernel_size {kernel_size} must be odd to keep the map size')
+        if 'num_convs' in kwargs:
+            raise ValueError('LightRPNHead: has no num_convs (kernel_size and depthwise set its trunk); leave it out')
         self.kernel_size = kernel_size
         self.depthwise = depthwise
         self.norm_cfg = norm_cfg

@@ -75,7 +75,8 @@ class SingleStageGraph(nn.Module):
             # mmdet clips RTMDet's boxes, and drops those of which nothing is left.
             height, width = images.shape[1:3]
             limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
-            boxes = torch.minimum(head.bbox_coder.decode(priors[None, :, :2], boxes).clamp(min=0), limits)
+            points = priors[:, :2].expand(len(images), -1, -1)
+            boxes = torch.minimum(head.bbox_coder.decode(points, boxes).clamp(min=0), limits)
             scores = scores * (boxes[..., 2:] > boxes[..., :2]).all(-1, keepdim=True)
         cfg = head.test_cfg
         # YOLOX's config has no limit; RTMDet's is 300, SSDLite's 200.

@@ -1,24 +1,19 @@
 """Detectors of torchvision and mmdet to compare latency with."""
 
-from pathlib import Path
 from typing import Optional
 
-import mmdet
 import torchvision
 from mmdet.models.dense_heads import RTMDetHead, YOLOXHead
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmthunder.comparison import PEERS
+
 TORCHVISION = ('ssdlite320_mobilenet_v3_large', 'fasterrcnn_mobilenet_v3_large_320_fpn')
-MMDET = dict(
-    yolox_nano='yolox/yolox_nano_8xb8-300e_coco.py',
-    yolox_tiny='yolox/yolox_tiny_8xb8-300e_coco.py',
-    rtmdet_tiny='rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
-)
+MMDET = ('yolox_nano', 'yolox_tiny', 'rtmdet_tiny')
 
 
 def build_torchvision(name: str, size: int, score_thr: Optional[float], max_per_img: Optional[int] = None) -> nn.Module:
@@ -49,13 +44,13 @@ def build_mmdet(name: str, cfg_options: Optional[dict] = None) -> SingleStageDet
     """Build a detector of mmdet's model zoo with random weights.
 
     Args:
-        name (str): A key of :data:`MMDET`.
+        name (str): One of :data:`MMDET`.
         cfg_options (dict, optional): Overrides of the config. Defaults to None.
 
     Returns:
         SingleStageDetector: The detector.
     """
-    cfg = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs' / MMDET[name])
+    cfg = PEERS[name].load()
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.init_cfg = None
     cfg.merge_from_dict(cfg_options or {})

@@ -96,17 +96,16 @@ class Classifier(nn.Module):
         return self.fc(self.backbone(inputs)[-1].mean((2, 3)))
 
 
-def classifier_macs(backbone: nn.Module, size: int = 224) -> int:
-    """Count the multiply-adds of a backbone as a classifier of 1000 classes.
+def classifier_macs(backbone: nn.Module) -> int:
+    """Count the multiply-adds of a backbone as a classifier of images of 224 px in 1000 classes.
 
     Args:
         backbone (nn.Module): The backbone.
-        size (int): Side of the image, in pixels. Defaults to 224.
 
     Returns:
         int: The multiply-adds.
     """
-    return count_macs(Classifier(backbone), torch.zeros(1, 3, size, size))['']
+    return count_macs(Classifier(backbone), torch.zeros(1, 3, 224, 224))['']
 
 
 class GivenProposals(nn.Module):

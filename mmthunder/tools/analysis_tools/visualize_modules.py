@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from mmthunder.apis import ImagePipeline, load_detector
 from mmthunder.models.detectors import ThunderNet
+from mmthunder.tools.arguments import at_least
 
 DRAWN_SIDE = 400  # px; smaller images are enlarged to it, so that labels are legible
 
@@ -196,15 +197,13 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of detections to draw')
     parser.add_argument(
         '--shape',
-        type=int,
+        type=at_least(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help='size of the input; by default that of the test pipeline, which a config need not have',
     )
     parser.add_argument('--device', default='cpu', help='device of torch, for example cuda:0')
     args = parser.parse_args(argv)
-    if args.shape and min(args.shape) < 1:
-        parser.error(f'--shape {args.shape[0]} {args.shape[1]} must be at least 1 1')
     try:
         cfg = Config.fromfile(args.config)
         # Also of names with a scope, and of pure Python configs, whose types are classes.

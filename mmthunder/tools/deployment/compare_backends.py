@@ -9,7 +9,6 @@ and pad images as they themselves say.
 
 import argparse
 import functools
-import math
 import sys
 import warnings
 from pathlib import Path
@@ -17,10 +16,8 @@ from typing import Optional, Sequence
 
 import pandas as pd
 import torch
-from mmdet.evaluation import CocoMetric
 from mmdet.registry import DATASETS
 from mmengine.config import Config, DictAction
-from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
@@ -36,20 +33,17 @@ from mmthunder.apis import (
     nms_type,
     use_greedy_nms,
 )
+from mmthunder.engine.runner.evaluator_check import replace_coco_metrics
 from mmthunder.runtime import Detector
 from mmthunder.runtime.sessions import ONNX_BACKENDS
+from mmthunder.tools.arguments import at_least
 from mmthunder.tools.runtimes import RUNTIMES
 
 
-def build_evaluator(cfg: Config, dataset: BaseDataset, count: int) -> Evaluator:
-    """Build the config's evaluator for the first images of the test set."""
-    evaluator = Evaluator(cfg.get('test_evaluator') or cfg.val_evaluator)
-    evaluator.dataset_meta = dataset.metainfo
-    for metric in evaluator.metrics:
-        if isinstance(metric, CocoMetric):
-            # By default all images of the annotation file, and nothing is detected in those that are left out, here
-            # and by the dataset's indices.
-            metric.img_ids = [dataset.get_data_info(i)['img_id'] for i in range(count)]
+def build_evaluator(cfg: Config, dataset_meta: dict) -> Evaluator:
+    """Build the config's evaluator, with our COCO metric as in tests."""
+    evaluator = Evaluator(replace_coco_metrics(cfg.get('test_evaluator') or cfg.val_evaluator))
+    evaluator.dataset_meta = dataset_meta
     return evaluator
 
 
@@ -84,7 +78,7 @@ def compare(args: argparse.Namespace) -> None:
     own_nms, reference = f'PyTorch, {nms_type(detector.roi_head.test_cfg)}', 'PyTorch, nms'
     count = min(args.limit or len(dataset), len(dataset))
     names = [own_nms, reference, *exported]
-    evaluators = {name: build_evaluator(cfg, dataset, count) for name in names}
+    evaluators = {name: build_evaluator(cfg, dataset.metainfo) for name in names}
     agreements = {name: Agreement() for name in names}
     bar = ProgressBar(count, file=sys.stderr)
     for i in range(count):
@@ -111,8 +105,8 @@ def compare(args: argparse.Namespace) -> None:
         bar.update()
 
     scores = {name: evaluator.evaluate(count) for name, evaluator in evaluators.items()}
-    # As CocoMetric and VOCMetric call them; CocoMetric gives none to a detector that finds nothing.
-    keys = [key for key in max(scores.values(), key=len) if key.endswith(('mAP', 'mAP_50', 'AP50'))]
+    # As ThunderCocoMetric and VOCMetric call them.
+    keys = [key for key in scores[reference] if key.endswith(('mAP', 'mAP_50', 'AP50'))]
     print(
         f'\n{Path(args.config).stem}, {count} images of {find_datasets(cfg, "test", "val")[0].get("ann_file")}; '
         f'detections of score >= {Agreement.min_score} of both sides, compared with "{reference}"\n'
@@ -120,7 +114,7 @@ def compare(args: argparse.Namespace) -> None:
     table = pd.DataFrame(
         {
             '': name,
-            **{key: f'{scores[name].get(key, math.nan):.3f}' for key in keys},
+            **{key: f'{scores[name][key]:.3f}' for key in keys},
             'detections': str(agreement.detections),
             'without partner': str(agreement.unmatched),
             'tied': str(agreement.tied),
@@ -142,12 +136,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument(
         '--backends', nargs='+', choices=tuple(RUNTIMES), default=ONNX_BACKENDS, help='runtimes for .onnx files'
     )
-    parser.add_argument('--limit', type=int, help='use the first images of the test set only')
-    parser.add_argument('--threads', type=int, default=1, help='threads')
+    parser.add_argument('--limit', type=at_least(1), help='use the first images of the test set only')
+    parser.add_argument('--threads', type=at_least(1), default=1, help='threads')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
     args = parser.parse_args(argv)
-    if args.limit is not None and args.limit < 1:
-        parser.error(f'--limit {args.limit} must be at least 1')
     MMLogger.get_current_instance().setLevel('ERROR')
     warnings.filterwarnings('ignore')
     torch.set_num_threads(args.threads)

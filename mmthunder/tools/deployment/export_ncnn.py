@@ -14,7 +14,7 @@ from typing import Optional, Sequence
 from mmengine.logging import MMLogger
 
 from mmthunder.export.ncnn_files import export_ncnn
-from mmthunder.tools.deployment.export_options import add_options, check_options, load, report
+from mmthunder.tools.deployment.export_options import add_options, load, report
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -24,7 +24,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--output', required=True, help='directory to write')
     parser.add_argument('--fp16', action='store_true', help='store the weights in FP16')
     args = parser.parse_args(argv)
-    check_options(parser, args)
     MMLogger.get_current_instance().setLevel('ERROR')
     try:
         detector, spec, images = load(args)

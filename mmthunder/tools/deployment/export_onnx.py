@@ -14,7 +14,7 @@ from mmengine.logging import MMLogger
 
 from mmthunder.apis import nms_type
 from mmthunder.export import DisagreementError, export_onnx
-from mmthunder.tools.deployment.export_options import add_options, check_options, load, report
+from mmthunder.tools.deployment.export_options import add_options, load, report
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -30,7 +30,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--batch', default='1', help="images per call, or 'dynamic'")
     parser.add_argument('--threads', type=int, help='threads of ONNX Runtime; by default its own choice')
     args = parser.parse_args(argv)
-    check_options(parser, args)
     if args.batch != 'dynamic' and not (args.batch.isdecimal() and int(args.batch)):
         parser.error(f"--batch {args.batch} must be a number from 1 or 'dynamic'")
     MMLogger.get_current_instance().setLevel('ERROR')

@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 from mmthunder.apis import Agreement, load_detector, load_sample_images
 from mmthunder.export import InputSpec
 from mmthunder.export.metadata import find_category_ids, read_category_ids
+from mmthunder.tools.arguments import at_least
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +21,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', nargs='?', help='its weights; random ones if left out, to measure speed')
     parser.add_argument(
         '--shape',
-        type=int,
+        type=at_least(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help='size of the input in place of that of the test pipeline: images are padded to it where the test pipeline '
         'pads, otherwise stretched',
     )
     parser.add_argument('--images', nargs='+', help='images to compare on; by default some of the test set')
-    parser.add_argument('--count', type=int, default=4, help='number of images of the test set to compare on')
+    parser.add_argument('--count', type=at_least(1), default=4, help='number of images of the test set to compare on')
     ids = parser.add_mutually_exclusive_group()
     ids.add_argument(
         '--category-ids',
@@ -38,14 +39,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     ids.add_argument('--annotations', type=Path, help='COCO annotation file whose categories have the ids')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides of the config')
-
-
-def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuse values out of range."""
-    if args.count < 1:
-        parser.error(f'--count {args.count} must be at least 1')
-    if args.shape and min(args.shape) < 1:
-        parser.error(f'--shape {args.shape[0]} {args.shape[1]} must be at least 1 1')
 
 
 def set_category_ids(detector: BaseDetector, ids: Optional[List[int]], annotations: Optional[Path]) -> None:

@@ -21,6 +21,7 @@ from mmengine.registry import init_default_scope
 from mmthunder.apis import find_datasets
 from mmthunder.export.quantize import quantize_onnxruntime, quantize_openvino
 from mmthunder.runtime import Detector
+from mmthunder.tools.arguments import at_least
 
 
 def training_images(cfg: Config, count: int) -> List[str]:
@@ -60,12 +61,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('model', help='file of tools/deployment/export_onnx.py')
     parser.add_argument('--output', required=True, help='file to write, .onnx or .xml')
     parser.add_argument('--images', nargs='+', help='images to calibrate on; by default some of the training set')
-    parser.add_argument('--count', type=int, default=100, help='number of training images to calibrate on')
+    parser.add_argument('--count', type=at_least(1), default=100, help='number of training images to calibrate on')
     args = parser.parse_args(argv)
     functions = {'.onnx': quantize_onnxruntime, '.xml': quantize_openvino}
     output = Path(args.output)
-    if args.count < 1:
-        parser.error(f'--count {args.count} must be at least 1')
     if output.suffix not in functions:
         parser.error(f'--output {output} must end with .onnx, for ONNX Runtime, or .xml, for OpenVINO')
     logging.disable(logging.WARNING)

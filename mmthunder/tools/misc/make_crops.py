@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from mmthunder.apis import read_image
 from mmthunder.datasets import base_datasets
 from mmthunder.datasets.image_files import tolerate_damage
+from mmthunder.tools.arguments import at_least
 from mmthunder.utils.atomic_write import atomic_directory
 
 BACKGROUND = 'background'
@@ -130,16 +131,17 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument(
         '--min-side', type=float, default=8, help='objects with a shorter side below this, in pixels, are left out'
     )
-    parser.add_argument('--background', type=int, default=2, help='maximum number of crops per image without an object')
-    parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
+    parser.add_argument(
+        '--background', type=at_least(0), default=2, help='maximum number of crops per image without an object'
+    )
+    parser.add_argument('--seed', type=at_least(0), default=0, help='the same seed gives the same data set')
     parser.add_argument('--force', action='store_true', help='replace an existing directory')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes to the config, as mim takes them')
     args = parser.parse_args(argv)
     if args.out.exists() and not args.force:
         parser.error(f'{args.out} exists; give another --out, or --force to replace it')
-    for name in ('min_side', 'background', 'seed'):
-        if getattr(args, name) < 0:
-            parser.error(f'--{name.replace("_", "-")} {getattr(args, name)}: must be at least 0')
+    if args.min_side < 0:
+        parser.error(f'--min-side {args.min_side}: must be at least 0')
     if args.margin <= 0:
         parser.error(f'--margin {args.margin}: must be above 0')
     try:

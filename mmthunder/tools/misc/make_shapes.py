@@ -15,6 +15,7 @@ from typing import List, Optional, Tuple
 import cv2
 import numpy as np
 
+from mmthunder.tools.arguments import at_least
 from mmthunder.utils.atomic_write import atomic_directory
 
 CLASSES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
@@ -231,17 +232,14 @@ def main(argv: Optional[List[str]] = None) -> None:
     """Parse the command line and write the data set."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--out', type=Path, default=Path('data/shapes'), help='directory to write')
-    parser.add_argument('--train', type=int, default=1400, help='training images')
-    parser.add_argument('--val', type=int, default=300, help='held-out images')
-    parser.add_argument('--size', type=int, default=320, help='side of an image, in pixels')
-    parser.add_argument('--max-objects', type=int, default=4, help='maximum number of objects per image')
+    parser.add_argument('--train', type=at_least(0), default=1400, help='training images')
+    parser.add_argument('--val', type=at_least(0), default=300, help='held-out images')
+    parser.add_argument('--size', type=at_least(32), default=320, help='side of an image, in pixels')
+    parser.add_argument('--max-objects', type=at_least(1), default=4, help='maximum number of objects per image')
     parser.add_argument('--empty-ratio', type=float, default=0.05, help='share of images without objects')
-    parser.add_argument('--seed', type=int, default=0, help='the same seed gives the same data set')
+    parser.add_argument('--seed', type=at_least(0), default=0, help='the same seed gives the same data set')
     parser.add_argument('--force', action='store_true', help='replace an existing directory')
     args = parser.parse_args(argv)
-    for name, least in (('train', 0), ('val', 0), ('size', 32), ('max_objects', 1), ('seed', 0)):
-        if getattr(args, name) < least:
-            parser.error(f'--{name.replace("_", "-")} {getattr(args, name)}: must be at least {least}')
     if not 0 <= args.empty_ratio <= 1:
         parser.error(f'--empty-ratio {args.empty_ratio}: must be from 0 to 1')
     if args.out.exists() and not args.force:

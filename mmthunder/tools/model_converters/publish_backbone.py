@@ -2,7 +2,7 @@
 
     python tools/model_converters/publish_backbone.py work_dirs/pretraining/iter_1000.pth weights/snet49_distilled
 
-The file, here weights/snet49_distilled-XXXXXXXX.pth, has float32 tensors only and loads with weights_only=True.
+The file, here weights/snet49_distilled-XXXXXXXX.pth, has tensors only and loads with weights_only=True.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main(argv: Optional[List[str]] = None) -> None:
         with safe_loading():
             checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
     except (OSError, CheckpointError) as error:
-        parser.error(f'{args.checkpoint}: {error}')
+        parser.error(str(error))
     state = checkpoint.get('state_dict', {})
     # Copies, since a view would be saved with all of its storage.
     backbone = {key[len(PREFIX) :]: value.clone() for key, value in state.items() if key.startswith(PREFIX)}

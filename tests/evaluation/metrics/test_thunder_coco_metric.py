@@ -227,3 +227,22 @@ def test_ground_truth_of_the_images(tmp_path):
         metric.process({}, [sample])
     metrics = metric.evaluate(2)
     assert (metrics['coco/bbox_mAP'], metrics['coco/ant_precision'], metrics['coco/cat_precision']) == (0.5, 0, 1)
+
+
+def test_validations_after_the_first():
+    """Without ann_file, each takes the ground truth of its own images."""
+    metric = METRICS.build(dict(type='ThunderCocoMetric'))
+    metric.dataset_meta = dict(classes=('a', 'b'))
+    box = torch.tensor([[10.0, 10.0, 60.0, 60.0]])
+
+    def validate(label: int) -> float:
+        sample = dict(
+            img_id=7,
+            ori_shape=(100, 100),
+            instances=[dict(bbox=box[0].tolist(), bbox_label=label, ignore_flag=0)],
+            pred_instances=dict(bboxes=box, scores=torch.tensor([0.9]), labels=torch.tensor([1])),
+        )
+        metric.process({}, [sample])
+        return metric.evaluate(1)['coco/bbox_mAP']
+
+    assert [validate(label) for label in (1, 0, 1)] == [1, 0, 1]

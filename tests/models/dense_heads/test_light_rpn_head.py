@@ -62,6 +62,11 @@ def test_even_kernel():
         LightRPNHead(245, kernel_size=4)
 
 
+def test_other_trunk():
+    with pytest.raises(ValueError, match='LightRPNHead: has no num_convs'):
+        make_head(num_convs=2)
+
+
 def test_release_golden(shared):
     weights = torch.load(shared / 'golden/release_layout_random.pth', weights_only=True)['state_dict']
     golden = torch.load(shared / 'golden/release_layout_expected.pth', weights_only=True)
