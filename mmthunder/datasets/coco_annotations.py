@@ -43,7 +43,8 @@ def _is_side(value: Any) -> bool:
     return _is_pixel(value) and value >= 1
 
 
-def _is_box(value: Any) -> bool:
+def is_box(value: Any) -> bool:
+    """Return whether a value is a box of COCO: [x, y, width, height], of sides that are not negative."""
     return type(value) is list and len(value) == 4 and all(map(_is_pixel, value)) and value[2] >= 0 and value[3] >= 0
 
 
@@ -72,7 +73,7 @@ SECTIONS: Dict[str, Tuple[Field, ...]] = dict(
         ID,
         Field('image_id', _is_id, 'the id of an image'),
         Field('category_id', _is_id, 'the id of a category'),
-        Field('bbox', _is_box, '[x, y, width, height]: four finite numbers of pixels, the last two at least 0'),
+        Field('bbox', is_box, '[x, y, width, height]: four finite numbers of pixels, the last two at least 0'),
         Field('area', _is_area, 'a finite number, at least 0, as width * height of the box'),
         # mmdet trains without it but cannot evaluate.
         Field('iscrowd', _is_flag, '0, or 1 for a group of objects'),
@@ -160,12 +161,14 @@ def no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def read_coco(path: str, backend_args: Optional[dict] = None) -> Any:
+def read_coco(path: str, backend_args: Optional[dict] = None, encoding: str = 'utf-8') -> Any:
     """Read a COCO file.
 
     Args:
         path (str): Path of the file.
         backend_args (dict, optional): Arguments of mmengine's file backend. Defaults to None: the local disk.
+        encoding (str): Its encoding. Defaults to ``'utf-8'``, in which pycocotools refuses a byte order mark;
+            ``'utf-8-sig'`` skips it.
 
     Returns:
         Any: Its content, not checked.
@@ -175,8 +178,9 @@ def read_coco(path: str, backend_args: Optional[dict] = None) -> Any:
         FileNotFoundError: If there is no such file.
     """
     try:
-        with get_local_path(path, backend_args=backend_args) as local_path, open(local_path) as file, no_garbage():
-            return json.load(file)
+        with get_local_path(path, backend_args=backend_args) as local_path, no_garbage():
+            with open(local_path, encoding=encoding) as file:
+                return json.load(file)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(
             f'{path}: not readable as JSON ({error}); the file is damaged or was cut off, so write or download it again'

@@ -9,7 +9,7 @@ from mmdet.utils import register_all_modules
 
 from mmthunder.datasets import check_dataset, load_coco, parse_voc
 
-from .layouts import Layout, Part
+from .layouts import Layout, Part, read_ids
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_classes(layout: Layout) -> Tuple[str, ...]:
         return tuple(entry['name'] for entry in load_coco(str(layout.train.annotations))['categories'])
     names = set()
     for part in filter(None, (layout.train, layout.val)):
-        for image_id in part.annotations.read_text(encoding='utf-8').split():
+        for image_id in read_ids(part.annotations):
             path = layout.root / 'Annotations' / f'{image_id}.xml'
             names.update(element.text for element in parse_voc(str(path), path.read_bytes()).iterfind('object/name'))
     return tuple(sorted(names))

@@ -1,13 +1,18 @@
 """Writes the annotation files that a plan needs beside its config."""
 
+import codecs
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Collection, Dict, List, Tuple
 
-from mmthunder.datasets.coco_annotations import read_coco
+import numpy as np
+from tqdm import tqdm
 
-from .layouts import Part
+from mmthunder.datasets.coco_annotations import is_box, read_coco
+
+from .frames import describe_other_sizes, read_frame
+from .layouts import Part, read_ids
 
 
 def write_coco(content: Dict[str, Any], path: Path) -> None:
@@ -32,7 +37,7 @@ def write_part(part: Part, data_format: str, image_ids: Collection[Any], path: P
     wanted = set(image_ids)
     if data_format == 'voc':
         path = path.with_suffix('.txt')
-        names = [name for name in part.annotations.read_text(encoding='utf-8').split() if name in wanted]
+        names = [name for name in read_ids(part.annotations) if name in wanted]
         path.write_text('\n'.join(names) + '\n', encoding='utf-8')
     else:
         path = path.with_suffix('.json')
@@ -41,6 +46,11 @@ def write_part(part: Part, data_format: str, image_ids: Collection[Any], path: P
         content['annotations'] = [entry for entry in content['annotations'] if entry['image_id'] in wanted]
         write_coco(content, path)
     return Part(path, part.images)
+
+
+def _entries(content: Dict[str, Any], section: str) -> List[Dict[str, Any]]:
+    entries = content.get(section)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def complete_coco(content: Dict[str, Any]) -> List[str]:
@@ -53,28 +63,72 @@ def complete_coco(content: Dict[str, Any]) -> List[str]:
         list[str]: What was done, in words.
     """
     done = []
-    annotations, categories = content.get('annotations'), content.get('categories')
-    if not isinstance(annotations, list) or not isinstance(categories, list):
-        return done
-    entries = [entry for entry in annotations if isinstance(entry, dict)]
-    without = [entry for entry in entries if 'iscrowd' not in entry]
+    images, entries, named = (_entries(content, section) for section in ('images', 'annotations', 'categories'))
+    windows = [entry for entry in images if '\\' in str(entry.get('file_name'))]
+    for entry in windows:
+        entry['file_name'] = str(entry['file_name']).replace('\\', '/')
+    if windows:
+        done.append(f'{len(windows)} file names get / for \\')
+    without = [entry for entry in entries if entry.get('iscrowd') is None]
     for entry in without:
         entry['iscrowd'] = 0
     if without:
         done.append(f'{len(without)} annotations get iscrowd 0')
-    without = [entry for entry in entries if 'area' not in entry and len(entry.get('bbox') or ()) == 4]
+    # mmdet leaves out boxes whose area is 0.
+    boxes = [entry for entry in entries if not entry.get('area') and is_box(entry.get('bbox'))]
+    without = [entry for entry in boxes if entry.get('area') != entry['bbox'][2] * entry['bbox'][3]]
     for entry in without:
         entry['area'] = entry['bbox'][2] * entry['bbox'][3]
     if without:
         done.append(f'{len(without)} annotations get the area of their box')
     # The root of a class hierarchy, without boxes, may have the name of a class.
-    named = [entry for entry in categories if isinstance(entry, dict)]
     counts, used = Counter(str(entry.get('name')) for entry in named), {str(e.get('category_id')) for e in entries}
     unused = [entry for entry in named if counts[str(entry.get('name'))] > 1 and str(entry.get('id')) not in used]
     if unused:
-        content['categories'] = [entry for entry in categories if entry not in unused]
+        content['categories'] = [entry for entry in content['categories'] if entry not in unused]
         done.append(f'the category {unused[0].get("name")!r} without boxes, of which there is another, is left out')
     return done
+
+
+def fit_to_images(content: Dict[str, Any], directory: Path) -> List[str]:
+    """Correct the size of images in place where another one is annotated, if their boxes fit.
+
+    Boxes of photographs that were annotated without the turn by 90 degrees that EXIF asks for are turned.
+
+    Args:
+        content (dict): Content of a COCO annotation file, not checked.
+        directory (Path): Directory of the images.
+
+    Returns:
+        list[str]: What was done, in words.
+    """
+    boxes: Dict[Any, List[Dict[str, Any]]] = {}
+    for entry in _entries(content, 'annotations'):
+        if is_box(entry.get('bbox')):
+            boxes.setdefault(str(entry.get('image_id')), []).append(entry)
+    num_turned, resized = 0, []
+    # Shown where it takes long.
+    for image in tqdm(_entries(content, 'images'), 'Reading sizes', unit='image', delay=2):
+        try:
+            frame, annotated = read_frame(directory / image['file_name']), (image['width'], image['height'])
+        except (OSError, KeyError, TypeError):  # which is found later
+            continue
+        entries = boxes.get(str(image.get('id')), [])
+        corners = np.array([entry['bbox'] for entry in entries], float).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
+        if annotated != frame.size and frame.is_turned(annotated):
+            num_turned += 1
+            turned = frame.turn(corners)
+            for entry, (x1, y1, x2, y2) in zip(entries, turned.tolist()):
+                entry['bbox'] = [x1, y1, x2 - x1, y2 - y1]
+        elif annotated != frame.size and frame.contains(corners):
+            size, said = ('x'.join(map(str, pair)) for pair in (frame.size, annotated))
+            resized.append(f'{image["file_name"]} has {size} px, but its annotations say {said}')
+        else:
+            continue
+        image['width'], image['height'] = frame.size
+    turned = [f'boxes of {num_turned} images are turned as EXIF turns the images'] if num_turned else []
+    return [*turned, *describe_other_sizes(resized)]
 
 
 def complete_part(part: Part, path: Path) -> Tuple[Part, List[str]]:
@@ -87,8 +141,11 @@ def complete_part(part: Part, path: Path) -> Tuple[Part, List[str]]:
     Returns:
         tuple[Part, list[str]]: The split, with the copy if there is one, and what was done.
     """
-    content = read_coco(str(part.annotations))
-    done = complete_coco(content) if isinstance(content, dict) else []
+    content = read_coco(str(part.annotations), encoding='utf-8-sig')
+    done = [*complete_coco(content), *fit_to_images(content, part.images)] if isinstance(content, dict) else []
+    with open(part.annotations, 'rb') as file:
+        if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            done.append('the byte order mark is left out')
     if not done:
         return part, []
     write_coco(content, path)

@@ -12,6 +12,7 @@ from mmthunder.datasets.image_files import NO_SUCH_FILE
 from .annotated_images import AnnotatedImage, dataset_cfg, keep_classes, read_annotated_images, read_classes
 from .annotation_files import complete_part, write_coco, write_part
 from .fingerprint import Fingerprint, take_fingerprint
+from .frames import describe_other_sizes
 from .image_pass import ImageFacts, inspect_images
 from .importing import import_coco
 from .layouts import Layout, Part
@@ -101,8 +102,8 @@ def _readable(layout: Layout, directory: Path, notes: List[str]) -> Layout:
             parts[name], done = complete_part(part, directory / f'{name}.json')
             notes += done
     elif layout.format != 'voc':
-        contents, damaged = import_coco(layout)
-        notes += [f'left out: {line}' for line in damaged]
+        contents, noticed = import_coco(layout)
+        notes += noticed
         for name, content in contents.items():
             path = directory / f'{name}.json'
             write_coco(content, path)
@@ -172,10 +173,7 @@ def _without_damage(
         for image, fact in zip(images, facts)
         if not fact.damage and fact.size != (image.width, image.height)
     ]
-    if resized:
-        notes.append(
-            f'{len(resized)} images have another size than annotated, so check their boxes in samples.jpg: {resized[0]}'
-        )
+    notes += describe_other_sizes(resized)
     notes += [f'cut off, used in part: {image.path}' for image, fact in zip(images, facts) if fact.cut_off]
     return [index for index, fact in enumerate(facts) if not fact.damage]
 

@@ -149,6 +149,7 @@ def test_counts_wrong_entries(data):
         ('{"images": [', 'not readable as JSON'),
         ('[' * 100000, 'not readable as JSON'),
         ('{"images": 1' + '0' * 5000 + '}', 'not readable as JSON'),
+        ('\ufeff{}', 'not readable as JSON'),  # pycocotools does not read it either
         ('[]', 'holds a list; expected an object with images'),
         ('3', 'holds a int'),
         ('{}', 'images is missing; expected a list'),

@@ -265,7 +265,7 @@ def test_images_that_were_shrunk_after_annotation(write, output, measured):
 
     change_json(root / 'annotations/instances_train2017.json', double)
     (note,) = [note for note in plan_config(root, output).notes if 'another size' in note]
-    assert note.startswith('10 images') and '192x128' in note
+    assert '10 images' in note and '96x64 px, but its annotations say 192x128' in note
 
 
 @pytest.mark.parametrize('side, message', [(12, 'few objects'), (1, 'no object')])

@@ -42,13 +42,18 @@ def find_layout(data: Path, data_format: Optional[str] = None, parts: Parts = Pa
         if layout is None:
             raise PlanningError(f'{data}: no annotations of the format {data_format} are found; {EXPECTED}')
         return layout
-    found = {}
+    found, errors = {}, []
     for name, find in FORMATS.items():
-        layout = find(data, parts)
+        # A classes.txt beside COCO's annotations does not make a data set of YOLO.
+        try:
+            layout = find(data, parts)
+        except PlanningError as error:
+            errors.append(error)
+            continue
         if layout:
             found[name] = layout
     if len(found) > 1:
         raise PlanningError(f'{data}: has annotations of several formats; choose one of --format {", ".join(found)}')
     if not found:
-        raise PlanningError(f'{data}: the layout is unknown; {EXPECTED}')
+        raise next(iter(errors), PlanningError(f'{data}: the layout is unknown; {EXPECTED}'))
     return next(iter(found.values()))

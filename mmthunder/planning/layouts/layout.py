@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Collection, Iterator, List, Optional, Tuple
+
+from ..planning_error import PlanningError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 SPLIT_NAMES = dict(
@@ -41,7 +43,8 @@ class Layout:
         train (Part): The training split.
         val (Part, optional): The validation split, if there is one.
         classes (tuple[str]): The class list where the layout has one apart from the annotations (YOLO).
-        unused (tuple[str]): Parts that are there but take no part in training or validation, for messages.
+        unused (tuple[str]): Parts that take no part in training or validation, for messages.
+        keypoints (int): How many numbers of keypoints follow each box in the labels (YOLO).
     """
 
     format: str
@@ -50,6 +53,7 @@ class Layout:
     val: Optional[Part] = None
     classes: Tuple[str, ...] = ()
     unused: Tuple[str, ...] = ()
+    keypoints: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,40 @@ def split_of_path(path: Path, root: Path) -> Optional[str]:
     return next((split for split in map(split_of, reversed(names)) if split), None)
 
 
+def is_hidden(path: Path, root: Path) -> bool:
+    """Return whether a path below a root is hidden, as Jupyter's copies of files and what macOS adds to archives."""
+    return any(name.startswith('.') or name == '__MACOSX' for name in path.relative_to(root).parts)
+
+
+def files_below(directory: Path, suffixes: Collection[str]) -> Iterator[Path]:
+    """Walk through the files of some suffixes below a directory in a fixed order, without hidden ones."""
+    for path in sorted(directory.rglob('*')):
+        if path.suffix.lower() in suffixes and not is_hidden(path, directory):
+            yield path
+
+
 def image_files(directory: Path) -> Iterator[Path]:
     """Walk through the image files below a directory in a fixed order."""
-    for path in sorted(directory.rglob('*')):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.'):
-            yield path
+    return files_below(directory, IMAGE_SUFFIXES)
+
+
+def read_lines(path: Path) -> List[str]:
+    """Read the lines of a text file that are not blank, without blanks around them.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        list[str]: The lines.
+
+    Raises:
+        PlanningError: If it is not text in UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding='utf-8-sig').split('\n')
+    except UnicodeDecodeError as error:
+        raise PlanningError(f'{path}: not readable as text ({error}); save it in the encoding UTF-8') from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def short_list(paths: List[Path], root: Path) -> str:

@@ -1,12 +1,14 @@
 """YOLO annotations: a class list and a text file per image."""
 
+import math
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import yaml
 
 from ..planning_error import PlanningError
-from .layout import Layout, Part, Parts, image_files, split_of_path
+from .layout import Layout, Part, Parts, files_below, image_files, read_lines, split_of_path
 
 NAME_FILES = ('classes.txt', 'obj.names', '_darknet.labels')
 
@@ -39,35 +41,75 @@ def _labels_of(image: Path) -> Optional[Path]:
 
 
 def _part(images: List[Path], source: Path, root: Path) -> Part:
-    return Part(source, root, tuple((path, _labels_of(path)) for path in images))
+    pairs = [(path, _labels_of(path)) for path in images]
+    if not any(label for _, label in pairs):
+        # One directory of images and one of labels, whatever their names.
+        stems = {path.stem for path in images}
+        labels = [path for path in files_below(root, ('.txt',)) if path.stem in stems]
+        if len({path.parent for path in images}) == len({path.parent for path in labels}) == 1:
+            by_stem = {path.stem: path for path in labels}
+            pairs = [(path, by_stem.get(path.stem)) for path in images]
+    return Part(source, root, tuple(pairs))
 
 
-def _listed_images(entry: Any, source: Path, base: Path) -> List[Path]:
-    """Return the images of an entry of data.yaml: a directory, a text file with a path in each line, or several."""
+def _find_place(name: Any, source: Path, base: Path) -> Optional[Path]:
+    """Return the path that a data.yaml or a list names, or None if it is not there."""
+    name = str(name).replace('\\', '/')
+    # Exports write '../train/images', CVAT's lists 'data/images', though the directory is beside the file.
+    names = (re.sub(r'^(\.\./)+', '', name), name, re.sub('^data/', '', name))
+    options = [parent / name for name in names for parent in (base, source.parent)]
+    return next((path for path in options if path.exists()), None)
+
+
+def _listed_images(entries: List[Any], source: Path, base: Path) -> List[Path]:
+    """Return the images of a split in data.yaml: of directories, and of text files with a path in each line."""
     images: List[Path] = []
-    for name in entry if isinstance(entry, list) else [entry]:
-        # Exports write '../train/images' though the directory is beside data.yaml.
-        options = [base / str(name), source.parent / str(name), source.parent / str(name).replace('../', '')]
-        place = next((path for path in options if path.exists()), None)
+    for name in entries:
+        place = _find_place(name, source, base)
         if place is None:
             raise PlanningError(f'{source}: {name!r} is not there; correct the path, it is relative to {base}')
         if place.is_dir():
             images += image_files(place)
         else:
-            lines = place.read_text(encoding='utf-8').split('\n')
-            images += [path if path.is_absolute() else place.parent / path for path in map(Path, lines) if path.name]
+            images += [_find_place(line, place, base) or place.parent / line for line in read_lines(place)]
     return images
 
 
-def _find_yaml(root: Path) -> Optional[Path]:
+def _splits_of_yaml(content: Dict[str, Any], source: Path) -> Tuple[Dict[str, List[Path]], List[str]]:
+    """Return the images of each split of a data.yaml, and what it names as validation split but has no images."""
+    splits, unused = {}, []
+    base = source.parent / str(content.get('path') or '').replace('\\', '/')
+    base = base if base.is_dir() else source.parent
+    for name, keys in (('train', ('train',)), ('val', ('val', 'valid')), ('test', ('test',))):
+        entries = next((content[key] for key in keys if content.get(key)), [])
+        entries = entries if isinstance(entries, list) else [entries]
+        # Exports name directories that they do not have.
+        if entries and (name == 'train' or any(_find_place(entry, source, base) for entry in entries)):
+            splits[name] = _listed_images(entries, source, base)
+        if name == 'val' and entries and not splits.get(name):
+            unused.append(f'{entries[0]} (has no images)')
+    return splits, unused
+
+
+def _keypoint_numbers(content: Dict[str, Any]) -> int:
+    shape = content.get('kpt_shape')
+    is_shape = isinstance(shape, list) and all(isinstance(number, int) for number in shape)
+    return math.prod(shape) if is_shape else 0
+
+
+def _find_yaml(root: Path) -> Tuple[Optional[Path], Dict[str, Any]]:
+    """Find the data.yaml, of any name, and return it with its content."""
     for path in sorted((*root.glob('*.yaml'), *root.glob('*.yml'))):
+        text = path.read_bytes()
+        if b'names' not in text:  # of something else, which may have tags of its own
+            continue
         try:
-            content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except yaml.YAMLError as error:
+            content = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
             raise PlanningError(f'{path}: not readable as YAML ({" ".join(str(error).split())})') from None
         if isinstance(content, dict) and 'names' in content:
-            return path
-    return None
+            return path, content
+    return None, {}
 
 
 def find_yolo(root: Path, parts: Parts) -> Optional[Layout]:
@@ -83,29 +125,25 @@ def find_yolo(root: Path, parts: Parts) -> Optional[Layout]:
     Raises:
         PlanningError: If the class list or a path in it is wrong, or there is no annotation file.
     """
-    source = _find_yaml(root)
+    source, content = _find_yaml(root)
+    keypoints = _keypoint_numbers(content)
     splits: Dict[str, List[Path]] = {}
+    unused: List[str] = []
     if source:
-        content = yaml.safe_load(source.read_text(encoding='utf-8'))
         classes = _class_names(content['names'], source)
-        base = source.parent / str(content.get('path') or '')
-        base = base if base.is_dir() else source.parent
-        for name, keys in (('train', ('train',)), ('val', ('val', 'valid')), ('test', ('test',))):
-            entry = next((content[key] for key in keys if content.get(key)), None)
-            # Exports name a test directory that they do not have.
-            if entry and (name != 'test' or (base / str(entry)).exists()):
-                splits[name] = _listed_images(entry, source, base)
+        splits, unused = _splits_of_yaml(content, source)
     else:
-        lists = [path for name in NAME_FILES for path in sorted((*root.glob(name), *root.glob(f'*/{name}')))]
+        suffixes = {Path(name).suffix for name in NAME_FILES}
+        lists = [path for path in files_below(root, suffixes) if path.name in NAME_FILES]
         if not lists:
             return None
-        source = lists[0]
-        classes = tuple(line.strip() for line in source.read_text(encoding='utf-8').splitlines() if line.strip())
+        source = min(lists, key=lambda path: (len(path.parts), NAME_FILES.index(path.name)))
+        classes = tuple(read_lines(source))
     if not splits:
         for path in image_files(root):
             splits.setdefault(split_of_path(path, root) or 'train', []).append(path)
     if parts.train_annotations or parts.train_images:
-        return _find_named(root, parts, classes)
+        return _find_named(root, parts, classes, keypoints)
     if not splits.get('train'):
         raise PlanningError(f'{source}: no training images are found; name their directory with --train-images')
     train = _part(splits['train'], source, root)
@@ -115,10 +153,11 @@ def find_yolo(root: Path, parts: Parts) -> Optional[Layout]:
             'parallel to images/ or beside each image, or name the directories with --train-annotations'
         )
     val = _part(splits['val'], source, root) if splits.get('val') else None
-    return Layout('yolo', root, train, val, classes, ('test',) if 'test' in splits else ())
+    unused += ['test'] if 'test' in splits else []
+    return Layout('yolo', root, train, val, classes, tuple(unused), keypoints)
 
 
-def _find_named(root: Path, parts: Parts, classes: Tuple[str, ...]) -> Layout:
+def _find_named(root: Path, parts: Parts, classes: Tuple[str, ...], keypoints: int) -> Layout:
     def named(annotations: Optional[Path], images: Optional[Path]) -> Part:
         directory = images or annotations
         pairs = []
@@ -131,4 +170,5 @@ def _find_named(root: Path, parts: Parts, classes: Tuple[str, ...]) -> Layout:
         return Part(annotations or images, root, tuple(pairs))
 
     val = named(parts.val_annotations, parts.val_images) if parts.val_annotations or parts.val_images else None
-    return Layout('yolo', root, named(parts.train_annotations, parts.train_images), val, classes)
+    train = named(parts.train_annotations, parts.train_images)
+    return Layout('yolo', root, train, val, classes, keypoints=keypoints)
