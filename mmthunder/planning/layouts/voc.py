@@ -16,7 +16,7 @@ from .layout import Layout, Part, Parts, files_below, image_files, read_lines, s
 XML = ('.xml',)
 Pairs = Tuple[Tuple[Path, Optional[Path]], ...]
 # Share of the images that may have no XML file beside XML files without an image; more are misnamed, not background.
-MAX_UNPAIRED = 0.01
+MAX_UNPAIRED = 0.05
 
 
 def _devkit(root: Path) -> Path:
