@@ -103,8 +103,8 @@ def _files(part: Part, plan: Plan) -> str:
 def _loaders(plan: Plan) -> List[str]:
     evaluators = ["val_evaluator = dict(ann_file=val_files['ann_file'])", 'test_evaluator = val_evaluator']
     return [
-        f'train_files = {_files(plan.layout.train, plan)}',
-        f'val_files = {_files(plan.layout.val, plan)}',
+        *_setting('train_files', _files(plan.layout.train, plan)),
+        *_setting('val_files', _files(plan.layout.val, plan)),
         'train_dataloader = dict(',
         '    batch_size=batch_size,',
         '    num_workers=num_workers,',

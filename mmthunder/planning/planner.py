@@ -140,7 +140,7 @@ def _fit_anchors(plan: Plan) -> PipelineSample:
     low, middle, high = np.percentile(np.sqrt((sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1)), [5, 50, 95])
     reason = (
         f'fitted to {len(sample.boxes)} boxes of {low:.0f}, {middle:.0f} and {high:.0f} px (5, 50, 95 %) after the '
-        f'pipeline; {unmatched:.1%} of them are matched by none at IoU 0.5'
+        f'pipeline; {unmatched:.1%} of them match none at IoU 0.5'
     )
     plan.decide(Decision('anchors', anchors, reason))
     if unmatched > MOST_UNMATCHED:

@@ -34,7 +34,7 @@ def test_config_of_every_layout(name, write, output, measured, photos):
     """A config of at most 80 lines, which has every image in one split, its classes and two pictures."""
     plan = plan_config(write(name), output, minutes=3, seed=5)
     text = output.read_text()
-    assert len(text.splitlines()) <= 80 and max(map(len, text.splitlines())) <= 200
+    assert len(text.splitlines()) <= 80
     assert all(decision.reason in text for decision in plan.decisions.values() if decision.name in ('input_size', 'lr'))
     cfg = Config.fromfile(output)
     assert cfg.metainfo.classes == ('cat', 'dog') and cfg.model.roi_head.bbox_head.num_classes == 2
