@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, InfiniteSampler
 from mmengine.logging import MMLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -28,7 +28,8 @@ class Numbers(Dataset):
 
 
 def make_runner(workers: int, done: int = 0) -> SimpleNamespace:
-    loader = DataLoader(Numbers(), num_workers=workers, persistent_workers=workers > 0)
+    sampler = InfiniteSampler(Numbers(), seed=0)
+    loader = DataLoader(Numbers(), sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
     model = nn.Module()
     model.bbox_head = nn.Module()
     model.bbox_head.use_l1 = False

@@ -4,6 +4,7 @@ from typing import List, Optional
 
 from mmcv.transforms import Compose
 from mmdet.registry import HOOKS
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -50,6 +51,8 @@ class LastStageHook(Hook):
             for hook in runner.hooks:
                 if isinstance(hook, LeftOutImagesHook):  # replaces the loader, which acts at the start of an epoch too
                     hook.before_train_epoch(runner)
+            if isinstance(loader.sampler, InfiniteSampler):  # whose indices end with the iterator that is replaced
+                loader.sampler.indices = loader.sampler._indices_of_rank()
             loader._iterator = None  # of persistent workers, which have the former pipeline
             iterator = runner.train_loop.dataloader_iterator
             iterator._iterator = iter(loader)
