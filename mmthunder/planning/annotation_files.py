@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mmthunder.datasets.coco_annotations import is_box, read_coco
 
-from .frames import describe_other_sizes, read_frame
+from .frames import describe_other_sizes, describe_size, read_frame
 from .layouts import Part, read_ids
 
 
@@ -113,17 +113,17 @@ def fit_to_images(content: Dict[str, Any], directory: Path) -> List[str]:
             frame, annotated = read_frame(directory / image['file_name']), (image['width'], image['height'])
         except (OSError, KeyError, TypeError):  # which is found later
             continue
+        if annotated == frame.size:
+            continue
         entries = boxes.get(str(image.get('id')), [])
         corners = np.array([entry['bbox'] for entry in entries], float).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        if annotated != frame.size and frame.is_turned(annotated):
+        if frame.is_turned(annotated):
             num_turned += 1
-            turned = frame.turn(corners)
-            for entry, (x1, y1, x2, y2) in zip(entries, turned.tolist()):
+            for entry, (x1, y1, x2, y2) in zip(entries, frame.turn(corners).tolist()):
                 entry['bbox'] = [x1, y1, x2 - x1, y2 - y1]
-        elif annotated != frame.size and frame.contains(corners):
-            size, said = ('x'.join(map(str, pair)) for pair in (frame.size, annotated))
-            resized.append(f'{image["file_name"]} has {size} px, but its annotations say {said}')
+        elif frame.contains(corners):
+            resized.append(f'{image["file_name"]} {describe_size(frame.size, annotated)}')
         else:
             continue
         image['width'], image['height'] = frame.size

@@ -28,7 +28,7 @@ class Frame(NamedTuple):
         Args:
             annotated (tuple[float, float]): Width and height that they say.
         """
-        return self.orientation in TURNED and tuple(annotated) == self.size[::-1] != self.size
+        return self.orientation in TURNED and annotated == self.size[::-1] != self.size
 
     def contains(self, boxes: np.ndarray) -> bool:
         """Return whether boxes are in the image, but for a pixel.
@@ -84,6 +84,20 @@ def read_frame(image: Path) -> Frame:
             return Frame(file.size[::-1] if orientation in TURNED else file.size, orientation)
     except SyntaxError as error:  # of a damaged PNG
         raise OSError(str(error)) from None
+
+
+def describe_size(size: Tuple[int, int], annotated: Tuple[float, float], source: str = 'its annotations say') -> str:
+    """Say that an image has another size than annotated.
+
+    Args:
+        size (tuple[int, int]): Width and height in pixels.
+        annotated (tuple[float, float]): Width and height according to the annotations.
+        source (str): The annotations, with a verb. Defaults to ``'its annotations say'``.
+
+    Returns:
+        str: What follows the image's name.
+    """
+    return f'has {size[0]}x{size[1]} px, but {source} {annotated[0]:g}x{annotated[1]:g}'
 
 
 def describe_other_sizes(images: List[str]) -> List[str]:

@@ -14,6 +14,7 @@ from mmthunder.datasets.image_files import CUT_OFF, check_image
 from mmthunder.datasets.transforms.loading import LoadTruncatedImageFromFile
 
 from .annotated_images import AnnotatedImage
+from .frames import describe_size
 from .require import require
 
 HASH_SIZE = 16  # 16 x 16 = 256 bits
@@ -72,8 +73,7 @@ def inspect_image(image: AnnotatedImage) -> ImageFacts:
     x2, y2 = image.boxes[:, 2:].max(0, initial=0)
     if (width, height) != (image.width, image.height) and (x2 > width + 1 or y2 > height + 1):
         return ImageFacts(
-            damage=f'has {width}x{height} px, but its annotations say {image.width}x{image.height}, with boxes '
-            'outside of the image'
+            damage=f'{describe_size((width, height), (image.width, image.height))}, with boxes outside of the image'
         )
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     areas = (image.boxes[:, 2:] - image.boxes[:, :2]).prod(1) * ~image.ignored

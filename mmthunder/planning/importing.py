@@ -14,11 +14,12 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from .frames import Frame, describe_other_sizes, read_frame
+from .frames import Frame, describe_other_sizes, describe_size, read_frame
 from .layouts import Layout, Part, read_lines
 from .planning_error import PlanningError
 from .require import require
 
+MAX_DAMAGED = 0.5  # share of the images; more are a wrong directory rather than damage
 MAX_SHARE = 2  # of width and height, in YOLO's labels, where some are a little above 1; pixels are far above
 
 
@@ -70,7 +71,7 @@ def _read_xml(path: Path, frame: Frame, classes: List[str]) -> _Boxes:
     boxes = frame.turn(detections.xyxy) if is_turned else detections.xyxy
     other_size = ''
     if 0 not in annotated and annotated != frame.size and not is_turned:  # 0 is unknown
-        other_size = f'has {frame.size[0]}x{frame.size[1]} px, but {path} says {annotated[0]:g}x{annotated[1]:g}'
+        other_size = describe_size(frame.size, annotated, f'{path} says')
         if not frame.contains(boxes):
             raise _LeftOut(f'{other_size}, and boxes are outside; put back the image that was annotated')
     difficult = [element.findtext('difficult', '').strip() == '1' for element in objects]
@@ -100,7 +101,7 @@ def import_coco(layout: Layout) -> Tuple[Dict[str, Dict[str, Any]], List[str]]:
     parts = {name: part for name, part in (('train', layout.train), ('val', layout.val)) if part}
     contents = {name: _import_part(part, layout, read, classes, left_out, resized) for name, part in parts.items()}
     count = sum(len(part.pairs) for part in parts.values())
-    if len(left_out) > count / 2:
+    if len(left_out) > MAX_DAMAGED * count:
         raise PlanningError(f'{layout.root}: {len(left_out)} of {count} images cannot be used; {left_out[0]}')
     for content in contents.values():
         content['categories'] = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]

@@ -12,16 +12,15 @@ from mmthunder.datasets.image_files import NO_SUCH_FILE
 from .annotated_images import AnnotatedImage, dataset_cfg, keep_classes, read_annotated_images, read_classes
 from .annotation_files import complete_part, write_coco, write_part
 from .fingerprint import Fingerprint, take_fingerprint
-from .frames import describe_other_sizes
+from .frames import describe_other_sizes, describe_size
 from .image_pass import ImageFacts, inspect_images
-from .importing import import_coco
+from .importing import MAX_DAMAGED, import_coco
 from .layouts import Layout, Part
 from .near_copies import group_near_copies
 from .planning_error import PlanningError
 from .quiet import quiet
 from .splitting import RATIO, choose_val
 
-MAX_DAMAGED = 0.5  # share of the images; more are a wrong directory rather than damage
 SEQUENCE_PARTS = 10  # of which some are the validation split
 NOTED_PAIRS = 5  # of near-copies
 
@@ -122,16 +121,18 @@ def _read(
     if unknown:
         raise PlanningError(f'{path}: has no class {unknown[0]!r}; its classes are {", ".join(classes)}')
     splits: Dict[str, List[AnnotatedImage]] = dict(train=[], val=[])
+    found: List[str] = []
     for name, part in (('train', layout.train), ('val', layout.val)):
         if part and classes:
             with quiet():
                 splits[name], warnings = read_annotated_images(dataset_cfg(layout, part, classes), name == 'train')
-            notes += warnings
+            found += warnings
+    notes += found
     counts, val_counts = (_count_boxes(images, len(classes)) for images in splits.values())
     chosen = [name for name in classes if wanted is None or name in wanted]
     empty = [name for name in chosen if not counts[classes.index(name)]]
     if len(empty) == len(chosen):
-        why = f': {notes[-1]}' if notes else '; annotate the objects in the images'
+        why = f': {found[0]}' if found else '; annotate the objects in the images'
         raise PlanningError(f'{path}: has no boxes to learn from{why}')
     missing = [name for name in empty if wanted or val_counts[classes.index(name)]]
     if missing:
@@ -169,7 +170,7 @@ def _without_damage(
         )
     notes += [f'left out: {path}: {damage}' for path, damage in damaged]
     resized = [
-        f'{image.path} has {fact.size[0]}x{fact.size[1]} px, but its annotations say {image.width}x{image.height}'
+        f'{image.path} {describe_size(fact.size, (image.width, image.height))}'
         for image, fact in zip(images, facts)
         if not fact.damage and fact.size != (image.width, image.height)
     ]

@@ -167,6 +167,15 @@ def test_annotations_that_teach_nothing(change, message, write, output, measured
     assert not output.exists()
 
 
+def test_labels_without_boxes(write, output, measured):
+    """The error does not speak of the import."""
+    root = write('yolo')
+    for path in root.glob('labels/*/*.txt'):
+        path.write_text('')
+    with pytest.raises(PlanningError, match='no boxes to learn from; annotate'):
+        plan_config(root, output)
+
+
 def test_incomplete_annotations(write, output, measured):
     """What exports lack is added in a copy: areas, crowd flags, and names of which there are two."""
     root = write('coco_export')
